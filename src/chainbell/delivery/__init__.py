@@ -1,0 +1,1 @@
+"""Stage 5, out: claim, sign, POST, retry."""

@@ -1,0 +1,1 @@
+"""Words that every room shares: only types that cross a border, and the error tree. Pure."""

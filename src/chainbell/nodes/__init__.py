@@ -1,0 +1,1 @@
+"""What talks to the chains' nodes: bytes and JSON in, domain types out."""

@@ -1,0 +1,125 @@
+"""One JSON-RPC endpoint: single calls, and batches of a size that the node takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from web3.types import RPCEndpoint
+
+from chainbell.domain.errors import NodeError
+from chainbell.nodes.batching import AdaptiveBatch
+from chainbell.nodes.errors import BatchTooLargeError, NodeTimeoutError, RateLimitedError, RpcError
+from chainbell.nodes.provider import StrictProvider
+from chainbell.nodes.url import NodeUrl
+
+Request = tuple[str, list[Any]]
+"""A method and its parameters, plain JSON."""
+
+TIMEOUT = 30.0
+"""Seconds for one whole answer."""
+MAX_BYTES = 64 * 2**20
+"""Largest answer that is read; a batch of the fullest blocks stays far below."""
+LARGEST_BATCH = 100
+"""Requests in one batch at most; many providers allow no more."""
+
+
+class Rpc:
+    """A node's JSON-RPC endpoint. Every failure is a ``NodeError`` whose message names the node without its secrets."""
+
+    def __init__(
+        self,
+        url: NodeUrl,
+        *,
+        timeout: float = TIMEOUT,
+        max_bytes: int = MAX_BYTES,
+        largest_batch: int = LARGEST_BATCH,
+    ) -> None:
+        """Connect at the first call; ``timeout`` in seconds is total, body included."""
+        self.url = url
+        self._provider = StrictProvider(url.http, timeout=timeout, max_bytes=max_bytes)
+        self._largest_batch = largest_batch
+        self._batches: dict[str, AdaptiveBatch] = {}
+
+    @property
+    def name(self) -> str:
+        """What to call this node."""
+        return self.url.name
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections were opened so far."""
+        return self._provider.connections
+
+    async def call(self, method: str, params: Sequence[Any] = ()) -> object:
+        """Ask one thing and give its result.
+
+        Raises:
+            RpcError: the node answered with an error.
+            NodeError: the node did not answer, or not usably; the class says in which way.
+
+        """
+        try:
+            response = await self._provider.make_request(RPCEndpoint(method), list(params))
+        except NodeError as error:
+            raise self._named(error, method) from error
+        return response["result"]
+
+    async def batch(self, requests: Sequence[Request]) -> list[Any]:
+        """Ask several things and give their results in order: all of them, or none.
+
+        The requests go in as many batches as the node's limits ask for; those are learned per method (of the first
+        request) and kept. A node that refuses batches altogether is asked one by one.
+
+        Raises:
+            BatchTooLargeError: already one request alone is too large.
+            RpcError: one of them was answered with an error.
+            NodeError: they were not all answered usably.
+
+        """
+        results: list[Any] = []
+        while len(results) < len(requests):
+            method = requests[len(results)][0]
+            size = self.batch_size(method)
+            part = requests[len(results) : len(results) + size]
+            try:
+                results += await self._at_once(part)
+            except BatchTooLargeError:
+                if len(part) == 1:
+                    raise
+                self._batches[method] = self._policy(method).shrunk(len(part))
+            except NodeTimeoutError:
+                if len(part) > 1:
+                    self._batches[method] = self._policy(method).shrunk(len(part))
+                raise
+            else:
+                self._batches[method] = self._policy(method).grown(len(part))
+        return results
+
+    def batch_size(self, method: str) -> int:
+        """How many requests of this method go into one batch now."""
+        return self._policy(method).size
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        await self._provider.disconnect()
+
+    async def _at_once(self, part: Sequence[Request]) -> list[Any]:
+        if len(part) == 1:
+            return [await self.call(*part[0])]
+        method = part[0][0]
+        try:
+            responses = await self._provider.make_batch_request([(RPCEndpoint(name), params) for name, params in part])
+        except NodeError as error:
+            raise self._named(error, f"a batch of {len(part)} {method}") from error
+        return [response["result"] for response in responses]
+
+    def _policy(self, method: str) -> AdaptiveBatch:
+        return self._batches.get(method) or AdaptiveBatch(self._largest_batch, self._largest_batch)
+
+    def _named(self, error: NodeError, asked: str) -> NodeError:
+        """Give the same error with the node's name and what it was asked, and without the secrets of its URL."""
+        message = self.url.scrub(f"node {self.name}: {error} (asked for {asked})")
+        if isinstance(error, RpcError):
+            return RpcError(message, error.code, self.url.scrub(error.reason))
+        if isinstance(error, RateLimitedError):
+            return RateLimitedError(message, error.retry_after)
+        return type(error)(message)

@@ -1,0 +1,1 @@
+"""PostgreSQL: all SQL and asyncpg live here and nowhere else."""

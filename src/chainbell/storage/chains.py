@@ -1,0 +1,226 @@
+"""Chains as they stand: first start, the follower's lease, the kept ledger, what is covered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chainbell.domain.chain import BlockRef, Capability, ChainDefinition, Mode
+from chainbell.domain.errors import ConfigurationError
+from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased
+from chainbell.storage.database import Connection, Database
+from chainbell.storage.locks import lock_chain
+
+_FIRST_START = """
+insert into chains (name, caip2, kind, wire_name, coin_decimals, mode, genesis_hash, cursor_height, cursor_hash,
+                    cursor_parent_hash, reorg_limit, advanced_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+on conflict (name) do nothing returning name
+"""
+
+_REDEFINE = """
+update chains set wire_name = $2, coin_decimals = $3, reorg_limit = $4 where name = $1
+"""
+
+_ACQUIRE = """
+update chains set follower = $2, fence = fence + 1, lease_until = clock_timestamp() + $3
+where name = $1 and (lease_until is null or lease_until < clock_timestamp() or follower = $2)
+returning fence
+"""
+
+_RENEW = """
+update chains set lease_until = clock_timestamp() + $3 where name = $1 and fence = $2 returning fence
+"""
+
+_RELEASE = "update chains set lease_until = null, follower = null where name = $1 and fence = $2"
+
+_KEPT = """
+select height, hash, parent_hash from blocks
+where chain = $1 and orphaned_at is null and height >= $2 order by height
+"""
+
+_COVER = """
+insert into coverage (chain, capability, token, from_height, through_height)
+select name, $2, $3, cursor_height + 1, cursor_height from chains where name = $1
+on conflict (chain, capability, token) where ended_at is null do nothing
+"""
+
+_UNCOVER = """
+update coverage set ended_at = $4, ended_reason = $5
+where chain = $1 and capability = $2 and token = $3 and ended_at is null
+"""
+
+_GROWING = "select capability, token from coverage where chain = $1 and ended_at is null"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """What the database knows of a chain, for `status`."""
+
+    name: str
+    mode: Mode
+    cursor: BlockRef
+    finalized_height: int | None
+    advanced_at: datetime
+    halted_reason: str | None
+    follower: str | None
+    """Who follows it now; None while nobody holds a lease that lives."""
+    unsettled: int
+    """Transactions that are told, but not final."""
+    stranded: int
+    """Transactions that have been in no block for longer than the chain's ``drop_after``."""
+
+
+class ChainStates:
+    """Reads and writes of chains outside of a block's commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def genesis(self, chain: str) -> bytes | None:
+        """Return the genesis hash that was found at the first start; None before it."""
+        async with self._database.connection() as connection:
+            found: bytes | None = await connection.fetchval("select genesis_hash from chains where name = $1", chain)
+            return found
+
+    async def start(self, definition: ChainDefinition, genesis: bytes, cursor: BlockRef, now: datetime) -> bool:
+        """Give a chain its first cursor; everything above it will be scanned. False when it had one already."""
+        async with self._database.transaction() as connection:
+            await lock_chain(connection, definition.name)
+            started = await connection.fetchval(
+                _FIRST_START,
+                definition.name,
+                definition.caip2,
+                definition.kind.value,
+                definition.wire_name,
+                definition.native.decimals,
+                definition.mode.value,
+                genesis,
+                cursor.height,
+                cursor.hash,
+                cursor.parent_hash,
+                definition.reorg_limit,
+                now,
+            )
+            if started is None:
+                return False
+            await connection.execute(
+                "insert into blocks (chain, height, hash, parent_hash, mined_at) values ($1, $2, $3, $4, $5)",
+                definition.name,
+                cursor.height,
+                cursor.hash,
+                cursor.parent_hash,
+                now,
+            )
+            return True
+
+    async def redefine(self, definition: ChainDefinition) -> None:
+        """Take over what may change in a definition. Raises `ConfigurationError` for what may not."""
+        async with self._database.transaction() as connection:
+            await lock_chain(connection, definition.name)
+            row = await connection.fetchrow("select * from chains where name = $1", definition.name)
+            if row is None:
+                return
+            for key, value in (
+                ("caip2", definition.caip2),
+                ("kind", definition.kind.value),
+                ("mode", definition.mode.value),
+            ):
+                if row[key] != value:
+                    message = (
+                        f"{definition.name} was started with {key} = {row[key]!r}, and its definition says {value!r} now: "
+                        "put it back, or give the other chain another name"
+                    )
+                    raise ConfigurationError(message)
+            await connection.execute(
+                _REDEFINE, definition.name, definition.wire_name, definition.native.decimals, definition.reorg_limit
+            )
+
+    async def acquire(self, chain: str, follower: str, duration: timedelta) -> Leased | HeldElsewhere:
+        """Become the one who follows a chain, with a new fence, unless somebody else's lease lives."""
+        async with self._database.connection() as connection:
+            fence = await connection.fetchval(_ACQUIRE, chain, follower, duration)
+            if fence is not None:
+                return Leased(fence)
+            holder = await connection.fetchval("select follower from chains where name = $1", chain)
+            return HeldElsewhere(holder or "nobody")
+
+    async def renew(self, chain: str, fence: int, duration: timedelta) -> bool:
+        """Keep a lease for longer. False when somebody else has taken it."""
+        async with self._database.connection() as connection:
+            return await connection.fetchval(_RENEW, chain, fence, duration) is not None
+
+    async def release(self, chain: str, fence: int) -> None:
+        """Give a lease back, so that nobody has to wait for its end."""
+        async with self._database.connection() as connection:
+            await connection.execute(_RELEASE, chain, fence)
+
+    async def kept(self, definition: ChainDefinition) -> KeptLedger:
+        """Return the kept part of our chain, up to the cursor."""
+        async with self._database.connection() as connection:
+            cursor = await connection.fetchval("select cursor_height from chains where name = $1", definition.name)
+            rows = await connection.fetch(_KEPT, definition.name, cursor - definition.reorg_limit)
+        return _linked([BlockRef(row["height"], row["hash"], row["parent_hash"]) for row in rows])
+
+    async def cover(self, definition: ChainDefinition, change: CoverageChange, now: datetime) -> None:
+        """Open and end coverage ranges so that they say what is scanned from the next block on."""
+        wanted = {(capability.value, b"") for capability in definition.capabilities}
+        if Capability.LOGS in definition.capabilities:
+            wanted |= {("token", contract) for contract in change.tokens}
+        reasons = dict(change.switched_off)
+        async with self._database.transaction() as connection:
+            await lock_chain(connection, definition.name)
+            rows = await connection.fetch(_GROWING, definition.name)
+            growing = {(row["capability"], row["token"]) for row in rows}
+            for capability, token in sorted(growing - wanted):
+                reason = reasons.get(token, "not in the chain's definition any more")
+                await connection.execute(_UNCOVER, definition.name, capability, token, now, reason)
+            for capability, token in sorted(wanted - growing):
+                await connection.execute(_COVER, definition.name, capability, token)
+
+    async def halt(self, chain: str, reason: str | None) -> None:
+        """Record why an operator must look at a chain; None: it goes on again."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "update chains set halted_reason = $2 where name = $1 and halted_reason is distinct from $2", chain, reason
+            )
+
+    async def statuses(self, definitions: Sequence[ChainDefinition], now: datetime) -> list[ChainStatus]:
+        """Return how the chains stand that were ever started."""
+        async with self._database.connection() as connection:
+            found = [await _status(connection, definition, now) for definition in definitions]
+        return [status for status in found if status is not None]
+
+
+_STATUS = """
+select c.*,
+    case when c.lease_until > clock_timestamp() then c.follower end as living_follower,
+    (select count(*) from transactions t where t.chain = c.name and not t.final) as unsettled,
+    (select count(*) from transactions t where t.chain = c.name and not t.final and t.block_height is null
+        and t.updated_at < $2) as stranded
+from chains c where c.name = $1
+"""
+
+
+async def _status(connection: Connection, definition: ChainDefinition, now: datetime) -> ChainStatus | None:
+    row = await connection.fetchrow(_STATUS, definition.name, now - timedelta(seconds=definition.drop_after_seconds))
+    if row is None:
+        return None
+    return ChainStatus(
+        name=row["name"],
+        mode=Mode(row["mode"]),
+        cursor=BlockRef(row["cursor_height"], row["cursor_hash"], row["cursor_parent_hash"]),
+        finalized_height=row["finalized_height"],
+        advanced_at=row["advanced_at"],
+        halted_reason=row["halted_reason"],
+        follower=row["living_follower"],
+        unsettled=row["unsettled"],
+        stranded=row["stranded"],
+    )
+
+
+def _linked(refs: list[BlockRef]) -> KeptLedger:
+    """Keep the newest refs that are linked without a hole: older ones may be single milestones."""
+    oldest = len(refs) - 1
+    while oldest > 0 and refs[oldest - 1].hash == refs[oldest].parent_hash:
+        oldest -= 1
+    return KeptLedger(tuple(refs[oldest:]))

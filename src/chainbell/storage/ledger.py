@@ -1,0 +1,238 @@
+"""One open commit on a chain: the tracker's port, in SQL."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeAlias
+
+from chainbell.domain.block import ScannedBlock
+from chainbell.domain.chain import BlockRef
+from chainbell.domain.errors import NotFoundError
+from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
+from chainbell.domain.watch import Watch
+from chainbell.storage.database import Connection, Database
+from chainbell.storage.feed import Feed
+from chainbell.storage.locks import lock_chain
+from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
+from chainbell.storage.watches import watches_among
+from chainbell.tracker.ports import AssetKey, Fee, Standing
+
+Publish: TypeAlias = Callable[[Feed, Sequence[TransactionEvent]], Awaitable[None]]
+
+_BY_HASH = f"{SELECT} join unnest($2::bytea[]) as wanted (tx_hash) using (tx_hash) where t.chain = $1"
+
+_IN_NO_BLOCK = f"""
+{SELECT} join unnest($2::bytea[], $3::numeric[]) as used (sender, nonce)
+    on t.origin_sender = used.sender and t.origin_nonce = used.nonce
+where t.chain = $1 and t.block_height is null
+"""
+
+_TOUCHED_BY = f"""
+{SELECT} where t.chain = $1 and (
+    (t.block_height >= $2 and t.block_hash = any($3::bytea[]))
+    or (t.conflict_height >= $2 and t.conflict_hash = any($3::bytea[])))
+"""
+
+_UNSETTLED = f"""
+{SELECT} where t.chain = $1 and not t.final and (t.block_height <= $2 or t.conflict_height <= $2)
+"""
+
+_UNPAID = """
+select f.tx_hash from unnest($2::bytea[]) as wanted (tx_hash) join fees f using (tx_hash)
+where f.chain = $1 and f.block_hash is null
+"""
+
+_PAY = """
+insert into fees (chain, tx_hash, payer, account_id, amount, block_height, block_hash, counted_in)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (chain, tx_hash) do update set amount = excluded.amount, block_height = excluded.block_height,
+    block_hash = excluded.block_hash, counted_in = excluded.counted_in
+"""
+
+_PAY_AGAIN = """
+update fees set amount = $3, block_height = $4, block_hash = $5, counted_in = $6 where chain = $1 and tx_hash = $2
+"""
+
+_NEW_ASSET = """
+insert into assets (account_id, chain, contract, symbol, decimals, created_at) values ($1, $2, $3, $4, $5, $6)
+on conflict (account_id, chain, contract) do nothing
+"""
+
+_ASSET_IDS = """
+select a.id, a.account_id, a.contract from assets a
+join unnest($2::uuid[], $3::bytea[]) as wanted (account_id, contract) using (account_id, contract) where a.chain = $1
+"""
+
+_APPEND = """
+insert into blocks (chain, height, hash, parent_hash, mined_at) values ($1, $2, $3, $4, $5)
+on conflict (chain, hash) do update set orphaned_at = null
+"""
+
+_MOVE_CURSOR = """
+update chains set cursor_height = $2, cursor_hash = $3, cursor_parent_hash = $4, advanced_at = $5,
+    finalized_height = least(finalized_height, $2)
+where name = $1
+"""
+
+_PRUNE = """
+delete from blocks where chain = $1 and orphaned_at is null and height >= $2 and height < $3 and height % $4 <> 0
+"""
+
+_ORPHAN = """
+update blocks set orphaned_at = $3 where chain = $1 and height > $2 and orphaned_at is null
+returning height, hash, parent_hash
+"""
+
+
+class LedgerCommit:
+    """Reads and writes of one chain inside one transaction, under its exclusive lock."""
+
+    def __init__(self, connection: Connection, chain: str, publish: Publish) -> None:
+        self._connection = connection
+        self._chain = chain
+        self._publish = publish
+
+    async def standing(self) -> Standing:
+        """Read where the chain stands. Raises `NotFoundError` before its first start."""
+        row = await self._connection.fetchrow("select c.*, c.name as chain from chains c where name = $1", self._chain)
+        if row is None:
+            message = f"{self._chain} was never started: no node of it was reached yet"
+            raise NotFoundError(message)
+        cursor = BlockRef(row["cursor_height"], row["cursor_hash"], row["cursor_parent_hash"])
+        self._reorg_limit: int = row["reorg_limit"]
+        return Standing(to_chain(row), cursor, row["finalized_height"], row["fence"])
+
+    async def ledger_hash(self, height: int) -> bytes | None:
+        """Return the hash of our chain's block at a height; None outside of the kept ledger."""
+        found: bytes | None = await self._connection.fetchval(
+            "select hash from blocks where chain = $1 and height = $2 and orphaned_at is null", self._chain, height
+        )
+        return found
+
+    async def watches(self, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
+        """Look up which of these addresses are watched."""
+        return await watches_among(self._connection, self._chain, addresses)
+
+    async def by_hash(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return every record of these transactions on chain."""
+        rows = await self._connection.fetch(_BY_HASH, self._chain, list(tx_hashes))
+        return [to_transaction(row) for row in rows]
+
+    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return which of these transactions have a fee entry that no block includes."""
+        rows = await self._connection.fetch(_UNPAID, self._chain, list(tx_hashes))
+        return {row["tx_hash"] for row in rows}
+
+    async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
+        """Return the records in no block whose sender and nonce are among these."""
+        senders, nonces = [o.sender for o in origins], [o.nonce for o in origins]
+        rows = await self._connection.fetch(_IN_NO_BLOCK, self._chain, senders, nonces)
+        return [to_transaction(row) for row in rows]
+
+    async def touched_by(self, block_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return the records that these blocks include, or whose conflict they include."""
+        lowest = await self._connection.fetchval(
+            "select min(height) from blocks where chain = $1 and hash = any($2::bytea[])", self._chain, list(block_hashes)
+        )
+        rows = await self._connection.fetch(_TOUCHED_BY, self._chain, lowest, list(block_hashes))
+        return [to_transaction(row) for row in rows]
+
+    async def unsettled(self, through_height: int) -> Sequence[Transaction]:
+        """Return the records not final whose block, or whose conflict's block, is at or below a height."""
+        rows = await self._connection.fetch(_UNSETTLED, self._chain, through_height)
+        return [to_transaction(row) for row in rows]
+
+    async def asset_ids(self, keys: Collection[AssetKey], now: datetime) -> Mapping[AssetKey, str]:
+        """Return the ids of assets, creating those that are missing."""
+        ordered = sorted(keys, key=lambda key: (key.account_id, key.contract))
+        rows = [(key.account_id, self._chain, key.contract, key.symbol, key.decimals, now) for key in ordered]
+        await self._connection.executemany(_NEW_ASSET, rows)
+        found = await self._connection.fetch(
+            _ASSET_IDS, self._chain, [key.account_id for key in ordered], [key.contract for key in ordered]
+        )
+        ids = {(str(row["account_id"]), row["contract"]): str(row["id"]) for row in found}
+        return {key: ids[key.account_id, key.contract] for key in ordered}
+
+    async def save(self, records: Sequence[Transaction]) -> None:
+        """Write records, new or changed."""
+        await save_transactions(self._connection, records)
+
+    async def save_fees(self, fees: Sequence[Fee]) -> None:
+        """Write fee entries: new ones of watched senders, and known ones that a block includes again."""
+        ordered = sorted(fees, key=lambda fee: fee.tx_hash)
+        new = [
+            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, f.block.height, f.block.hash, f.counted_in)
+            for f in ordered
+            if f.account_id is not None
+        ]
+        again = [
+            (self._chain, f.tx_hash, f.amount, f.block.height, f.block.hash, f.counted_in)
+            for f in ordered
+            if f.account_id is None
+        ]
+        await self._connection.executemany(_PAY, new)
+        await self._connection.executemany(_PAY_AGAIN, again)
+
+    async def append(self, blocks: Sequence[ScannedBlock], now: datetime) -> None:
+        """Append linked blocks, move the cursor to the last, extend what is covered, and forget what is too old."""
+        refs = [(self._chain, b.ref.height, b.ref.hash, b.ref.parent_hash, b.timestamp) for b in blocks]
+        await self._connection.executemany(_APPEND, refs)
+        await self._move_cursor(blocks[-1].ref, now)
+        await self._connection.execute(
+            "update coverage set through_height = $2 where chain = $1 and ended_at is null",
+            self._chain,
+            blocks[-1].ref.height,
+        )
+        oldest_before = blocks[0].ref.height - 1 - self._reorg_limit
+        oldest_kept = blocks[-1].ref.height - self._reorg_limit
+        await self._connection.execute(_PRUNE, self._chain, oldest_before - 1, oldest_kept, self._reorg_limit)
+
+    async def retract(self, ancestor: BlockRef, now: datetime) -> Sequence[BlockRef]:
+        """Orphan the blocks above an ancestor, move the cursor back to it, and return them, newest first."""
+        rows = await self._connection.fetch(_ORPHAN, self._chain, ancestor.height, now)
+        await self._move_cursor(ancestor, now)
+        await self._uncover(ancestor.height)
+        await self._connection.execute(
+            "update fees set block_height = null, block_hash = null where chain = $1 and block_height > $2",
+            self._chain,
+            ancestor.height,
+        )
+        orphans = [BlockRef(row["height"], row["hash"], row["parent_hash"]) for row in rows]
+        return sorted(orphans, key=lambda ref: ref.height, reverse=True)
+
+    async def set_finalized(self, height: int) -> None:
+        """Record the highest finalized block of our chain."""
+        await self._connection.execute("update chains set finalized_height = $2 where name = $1", self._chain, height)
+
+    async def publish(self, events: Sequence[TransactionEvent]) -> None:
+        """Number, render and fan out events. The last step before the commit."""
+        await self._publish(Feed(self._connection), events)
+
+    async def _move_cursor(self, to: BlockRef, now: datetime) -> None:
+        await self._connection.execute(_MOVE_CURSOR, self._chain, to.height, to.hash, to.parent_hash, now)
+
+    async def _uncover(self, height: int) -> None:
+        """Take back what was covered above a height; what still grows covers the new branch from there on."""
+        await self._connection.execute(
+            "update coverage set through_height = least(through_height, $2) where chain = $1", self._chain, height
+        )
+        await self._connection.execute(
+            "update coverage set from_height = least(from_height, $2) where chain = $1 and ended_at is null",
+            self._chain,
+            height + 1,
+        )
+
+
+class LedgerStore:
+    """Opens commits on chains."""
+
+    def __init__(self, database: Database, publish: Publish) -> None:
+        self._database = database
+        self._publish = publish
+
+    @asynccontextmanager
+    async def begin(self, chain: str) -> AsyncIterator[LedgerCommit]:
+        """Open a transaction under the chain's exclusive lock; committed at the end, rolled back on any error."""
+        async with self._database.transaction() as connection:
+            await lock_chain(connection, chain)
+            yield LedgerCommit(connection, chain, self._publish)

@@ -1,0 +1,185 @@
+"""Watched addresses: registered under the chain's shared lock, looked up by the block's own addresses."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from chainbell.domain.chain import Mode
+from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from chainbell.domain.watch import Watch
+from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.locks import lock_chain_shared
+from chainbell.storage.paging import Page, PageRequest, to_page
+
+_AMONG = """
+select a.* from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
+where a.chain = $1 and a.removed_at is null
+"""
+
+_INSERT = """
+insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at)
+values ($1, $2, $3, $4, $5, $6, $7) returning *
+"""
+
+_DEFAULT_ACCOUNT = "select id from accounts where mode = $1 and is_default"
+
+_LIST = """
+select * from addresses
+where removed_at is null and ($1::text is null or chain = $1) and ($2::uuid is null or account_id = $2)
+    and chain in (select name from chains where $3::text is null or mode = $3)
+    and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
+order by created_at desc, id desc limit $6
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewWatch:
+    """What somebody asks to be watched. Without an account: the default one of the chain's mode."""
+
+    chain: str
+    address: bytes
+    account_id: str | None = None
+    customer_id: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchFilter:
+    """Which watches to list; None stands for all."""
+
+    chain: str | None = None
+    account_id: str | None = None
+    mode: Mode | None = None
+
+
+async def watches_among(connection: Connection, chain: str, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
+    """Look up which of these addresses are watched: the cost follows their number, not that of all watches."""
+    rows = await connection.fetch(_AMONG, chain, list(addresses))
+    return {row["address"]: to_watch(row) for row in rows}
+
+
+class WatchStore:
+    """Registers, lists and removes watches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, wanted: NewWatch, now: datetime) -> Watch:
+        """Register a watch; when this returns, no block above the cursor can miss it.
+
+        Raises `UnavailableError` while the chain has no cursor, `ConflictError` when the address is watched already, and
+        `InputError` for an account or customer that is not there or of another mode.
+        """
+        async with self._database.transaction() as connection:
+            return await add_watch(connection, wanted, now)
+
+    async def list(self, wanted: WatchFilter, request: PageRequest) -> Page[Watch]:
+        """Return a page of watches, newest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                _LIST,
+                wanted.chain,
+                wanted.account_id,
+                None if wanted.mode is None else wanted.mode.value,
+                *request.after,
+                request.limit + 1,
+            )
+        return to_page([to_watch(row) for row in rows], request, lambda watch: (watch.created_at, watch.id))
+
+    async def get(self, chain: str, address: bytes) -> Watch:
+        """Return one watch. Raises `NotFoundError`."""
+        async with self._database.connection() as connection:
+            found = await watches_among(connection, chain, [address])
+        if address not in found:
+            raise _not_watched(chain)
+        return found[address]
+
+    async def remove(self, chain: str, address: bytes, account_id: str | None, now: datetime) -> None:
+        """Stop new matches of an address; what is tracked is told to the end. Raises `NotFoundError`.
+
+        With an account, only a watch of that account is removed.
+        """
+        async with self._database.transaction() as connection:
+            await lock_chain_shared(connection, chain)
+            removed = await connection.fetchval(
+                "update addresses set removed_at = $4 where chain = $1 and address = $2 and removed_at is null "
+                "and ($3::uuid is null or account_id = $3) returning id",
+                chain,
+                address,
+                account_id,
+                now,
+            )
+        if removed is None:
+            raise _not_watched(chain)
+
+
+async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> Watch:
+    """Register a watch inside an open transaction. Raises as `WatchStore.add`."""
+    await lock_chain_shared(connection, wanted.chain)
+    chain = await connection.fetchrow("select cursor_height, mode from chains where name = $1", wanted.chain)
+    if chain is None:
+        message = (
+            f"{wanted.chain} takes no address yet: no node of it was reached. Set its URL in CHAINBELL_NODES__"
+            f"{wanted.chain.upper().replace('-', '_')}, start `chainbell run`, and see `chainbell status`"
+        )
+        raise UnavailableError(message)
+    account_id = await _account(connection, wanted, chain["mode"])
+    await _check_customer(connection, wanted, account_id)
+    try:
+        row = await connection.fetchrow(
+            _INSERT,
+            wanted.chain,
+            wanted.address,
+            account_id,
+            wanted.customer_id,
+            wanted.label,
+            chain["cursor_height"] + 1,
+            now,
+        )
+    except asyncpg.UniqueViolationError as error:
+        message = f"this address is watched on {wanted.chain} already: an address is registered once per chain"
+        raise ConflictError(message) from error
+    if row is None:
+        message = "insert returned no row"
+        raise AssertionError(message)
+    return to_watch(row)
+
+
+async def _account(connection: Connection, wanted: NewWatch, mode: str) -> str:
+    if wanted.account_id is None:
+        return str(await connection.fetchval(_DEFAULT_ACCOUNT, mode))
+    found = await connection.fetchval("select mode from accounts where id = $1", wanted.account_id)
+    if found != mode:
+        known = "there is no such account" if found is None else f"that account is of mode {found}, the chain of {mode}"
+        message = f"account {wanted.account_id} cannot hold an address on {wanted.chain}: {known}"
+        raise InputError(message)
+    return wanted.account_id
+
+
+async def _check_customer(connection: Connection, wanted: NewWatch, account_id: str) -> None:
+    if wanted.customer_id is None:
+        return
+    owner = await connection.fetchval("select account_id from customers where id = $1", wanted.customer_id)
+    if owner is None or str(owner) != account_id:
+        message = f"account {account_id} has no customer {wanted.customer_id}"
+        raise InputError(message)
+
+
+def to_watch(row: Record) -> Watch:
+    """Read a watch from its row."""
+    return Watch(
+        id=str(row["id"]),
+        chain=row["chain"],
+        address=row["address"],
+        account_id=str(row["account_id"]),
+        customer_id=None if row["customer_id"] is None else str(row["customer_id"]),
+        label=row["label"],
+        watched_from=row["watched_from"],
+        created_at=row["created_at"],
+    )
+
+
+def _not_watched(chain: str) -> NotFoundError:
+    return NotFoundError(f"this address is not watched on {chain}")

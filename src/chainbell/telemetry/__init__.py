@@ -1,0 +1,1 @@
+"""Logging, the clock and named points of progress."""

@@ -1,0 +1,1 @@
+"""Stage 3, decide: pure lifecycle transitions, and the one service that commits them."""

@@ -1,0 +1,129 @@
+"""What newly appended blocks include: one look-up for all of them, then block by block in memory."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from chainbell.domain.block import ChainTransaction, ScannedBlock
+from chainbell.domain.errors import NodeError
+from chainbell.domain.transaction import BlockPoint, Chain, Conflict, Origin, Transaction
+from chainbell.domain.watch import Watch
+from chainbell.tracker import matching
+from chainbell.tracker.book import Book
+from chainbell.tracker.confirmation import ChainView
+from chainbell.tracker.observations import ConflictMined
+from chainbell.tracker.ports import ChainCommit, Fee
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database knows of some blocks, read under the chain's lock."""
+
+    watches: Mapping[bytes, Watch]
+    records: Sequence[Transaction]
+    """Those told before of transactions in these blocks, and those whose nonce these blocks give to another."""
+    unpaid: Collection[bytes]
+
+
+async def look_up(commit: ChainCommit, blocks: Sequence[ScannedBlock]) -> Known:
+    """Look everything up that matters to these blocks: the match that counts."""
+    hashes = matching.hashes(blocks)
+    told = {record.uid: record for record in await commit.by_hash(hashes)}
+    told |= {record.uid: record for record in await commit.in_no_block(matching.origins(blocks).keys())}
+    watches = await commit.watches(matching.addresses(blocks))
+    return Known(watches, list(told.values()), await commit.unpaid_fees(hashes))
+
+
+class Inclusion:
+    """Applies what blocks include to the records in hand."""
+
+    def __init__(  # noqa: PLR0913 - what stands for the whole commit
+        self,
+        commit: ChainCommit,
+        chain: Chain,
+        assets: Mapping[bytes, matching.AssetFacts],
+        known: Known,
+        view: ChainView,
+        now: datetime,
+    ) -> None:
+        self._commit = commit
+        self._chain = chain
+        self._assets = assets
+        self._known = known
+        self._view = view
+        self._now = now
+        self._uids_by_hash: dict[bytes, list[str]] = defaultdict(list)
+        self._uids_by_origin: dict[Origin, list[str]] = defaultdict(list)
+        for record in sorted(known.records, key=lambda record: record.uid):
+            self._uids_by_hash[record.subject.tx_hash].append(record.uid)
+            self._uids_by_origin[record.origin].append(record.uid)
+
+    async def of(self, blocks: Sequence[ScannedBlock], book: Book) -> list[Fee]:
+        """Apply returns, first sights and conflicts of each block, and return the fees that watched senders paid."""
+        book.load(self._known.records)
+        fees: list[Fee] = []
+        for block in blocks:
+            paid = matching.fees(block, self._chain.caip2, self._known.watches, self._known.unpaid)
+            self._return(block, book, paid)
+            await self._first_sight(block, book, paid)
+            self._mark_conflicts(block, book)
+            fees.extend(paid.values())
+        return fees
+
+    def _return(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
+        """Include again what was told before: with its movement, or without where the transaction makes it no more."""
+        movements = {
+            side.uid(self._chain.caip2, movement): movement
+            for movement in block.movements
+            if movement.transaction.hash in self._uids_by_hash
+            for side in matching.sides(movement)
+        }
+        for on_chain in block.transactions:
+            for uid in self._uids_by_hash.get(on_chain.hash, ()):
+                record = book.record(uid)
+                _refuse_a_second_inclusion(record, block)
+                movement = movements.get(uid)
+                if movement is None:
+                    seen = matching.absence(record, block, on_chain, self._view)
+                else:
+                    seen = matching.inclusion(record, block, movement, paid.get(on_chain.hash), self._view)
+                book.apply(record, seen)
+
+    async def _first_sight(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
+        sightings = matching.sightings(block, self._chain.caip2, self._known.watches)
+        fresh = [sighting for sighting in sightings if not book.has(sighting.uid)]
+        keys = {sighting.uid: matching.asset_key(sighting, self._assets) for sighting in fresh}
+        ids = await self._commit.asset_ids(set(keys.values()), self._now) if keys else {}
+        for sighting in fresh:
+            key = keys[sighting.uid]
+            newborn = matching.newborn(sighting, self._chain, key, ids[key], self._now)
+            newborn = replace(newborn, replaces=self._replaced_by(sighting.movement.transaction, book))
+            fee = paid.get(newborn.subject.tx_hash)
+            book.apply(newborn, matching.inclusion(newborn, block, sighting.movement, fee, self._view))
+
+    def _mark_conflicts(self, block: ScannedBlock, book: Book) -> None:
+        point = BlockPoint(block.ref.height, block.ref.hash)
+        for on_chain in block.transactions:
+            for record in self._displaced(on_chain, book):
+                book.apply(record, ConflictMined(Conflict(on_chain.hash, point)))
+
+    def _displaced(self, on_chain: ChainTransaction, book: Book) -> list[Transaction]:
+        """Return the records in no block whose nonce this transaction used; what a block itself creates uses none."""
+        if not on_chain.may_return:
+            return []
+        uids = self._uids_by_origin.get(Origin(on_chain.sender, on_chain.nonce), ())
+        return [record for uid in uids if (record := book.record(uid)).subject.tx_hash != on_chain.hash]
+
+    def _replaced_by(self, on_chain: ChainTransaction, book: Book) -> bytes | None:
+        displaced = self._displaced(on_chain, book)
+        return displaced[0].subject.tx_hash if displaced else None
+
+
+def _refuse_a_second_inclusion(record: Transaction, block: ScannedBlock) -> None:
+    if record.block is not None:
+        message = (
+            f"block {block.ref.hash.hex()} includes transaction {record.subject.tx_hash.hex()}, which block "
+            f"{record.block.hash.hex()} of the same chain includes already: the node contradicts itself"
+        )
+        raise NodeError(message)

@@ -1,0 +1,198 @@
+"""Which records a block makes or touches. Pure: everything that is looked up in the database is passed in."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from chainbell.domain.block import ChainTransaction, Movement, ScannedBlock
+from chainbell.domain.identity import movement_uid
+from chainbell.domain.transaction import (
+    BlockPoint,
+    Chain,
+    Execution,
+    Origin,
+    Subject,
+    Transaction,
+    TransactionType,
+)
+from chainbell.domain.watch import Watch
+from chainbell.tracker.confirmation import ChainView
+from chainbell.tracker.observations import Included
+from chainbell.tracker.ports import AssetKey, Fee
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFacts:
+    """What a chain's definition says of an asset."""
+
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a movement: a deposit into its recipient or a transfer out of its sender."""
+
+    type: TransactionType
+    address: bytes
+    position: int
+    counterparty: bytes
+
+    def uid(self, caip2: str, movement: Movement) -> str:
+        """Return the id of the record of this side."""
+        return movement_uid(
+            self.type, caip2, movement.transaction.hash, movement.asset, self.address, self.position
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A watched side of a movement: the record it belongs to, whether that is there already or not."""
+
+    uid: str
+    side: Side
+    movement: Movement
+    watch: Watch
+
+
+def sides(movement: Movement) -> Iterator[Side]:
+    """Yield both sides of a movement: the payer is told too, also when both are the same address."""
+    yield Side(TransactionType.TRANSFER, movement.sender, movement.outgoing_position, movement.recipient)
+    yield Side(TransactionType.DEPOSIT, movement.recipient, movement.incoming_position, movement.sender)
+
+
+def addresses(blocks: Sequence[ScannedBlock]) -> set[bytes]:
+    """Return every address whose watch would matter to these blocks: both sides of movements, and who paid fees."""
+    found = {transaction.sender for block in blocks for transaction in block.transactions}
+    for block in blocks:
+        for movement in block.movements:
+            found.add(movement.sender)
+            found.add(movement.recipient)
+    return found
+
+
+def hashes(blocks: Sequence[ScannedBlock]) -> set[bytes]:
+    """Return the hash of every transaction in these blocks."""
+    return {transaction.hash for block in blocks for transaction in block.transactions}
+
+
+def origins(blocks: Sequence[ScannedBlock]) -> dict[Origin, ChainTransaction]:
+    """Return who used which nonce in these blocks; what a block itself creates uses none."""
+    return {
+        Origin(transaction.sender, transaction.nonce): transaction
+        for block in blocks
+        for transaction in block.transactions
+        if transaction.may_return
+    }
+
+
+def sightings(block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch]) -> list[Sighting]:
+    """Return what watched addresses sent or received in a block, in the block's order.
+
+    A movement that did not happen is a failed transfer of its sender, and no deposit at all.
+    """
+    found = []
+    for movement in block.movements:
+        for side in sides(movement):
+            watch = watches.get(side.address)
+            if watch is None or (side.type is TransactionType.DEPOSIT and not movement.happened):
+                continue
+            found.append(Sighting(side.uid(caip2, movement), side, movement, watch))
+    return found
+
+
+def asset_key(sighting: Sighting, assets: Mapping[bytes, AssetFacts]) -> AssetKey:
+    """Return the asset of the account that a sighting needs."""
+    facts = assets[sighting.movement.asset]
+    return AssetKey(sighting.watch.account_id, sighting.movement.asset, facts.symbol, facts.decimals)
+
+
+def newborn(sighting: Sighting, chain: Chain, asset: AssetKey, asset_id: str, now: datetime) -> Transaction:
+    """Return the record of something seen for the first time; account, customer and label stay those of this moment."""
+    movement = sighting.movement
+    return Transaction(
+        uid=sighting.uid,
+        subject=Subject(
+            type=sighting.side.type,
+            chain=chain,
+            tx_hash=movement.transaction.hash,
+            asset=movement.asset,
+            symbol=asset.symbol,
+            decimals=asset.decimals,
+            address=sighting.side.address,
+            position=sighting.side.position,
+            account_id=sighting.watch.account_id,
+            asset_id=asset_id,
+            customer_id=sighting.watch.customer_id,
+            label=sighting.watch.label,
+        ),
+        amount=movement.amount,
+        counterparty=sighting.side.counterparty,
+        origin=Origin(movement.transaction.sender, movement.transaction.nonce),
+        may_return=movement.transaction.may_return,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def fees(
+    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], unpaid: Collection[bytes]
+) -> dict[bytes, Fee]:
+    """Return what watched senders paid in a block, by transaction hash, also where nothing else moved.
+
+    ``unpaid`` are entries of an orphaned block: they are paid again even when their sender is watched no more.
+    """
+    counted_in: dict[bytes, str] = {}
+    for movement in block.movements:
+        if movement.sender == movement.transaction.sender:
+            out = next(sides(movement))
+            counted_in.setdefault(movement.transaction.hash, out.uid(caip2, movement))
+    point = BlockPoint(block.ref.height, block.ref.hash)
+    found = {}
+    for transaction in block.transactions:
+        watch = watches.get(transaction.sender)
+        if watch is not None or transaction.hash in unpaid:
+            account_id = None if watch is None else watch.account_id
+            found[transaction.hash] = Fee(
+                transaction.hash,
+                transaction.sender,
+                account_id,
+                transaction.fee,
+                point,
+                counted_in.get(transaction.hash),
+            )
+    return found
+
+
+def inclusion(
+    transaction: Transaction, block: ScannedBlock, movement: Movement, fee: Fee | None, view: ChainView
+) -> Included:
+    """Return the inclusion of a record by a block that makes its movement, or tried to."""
+    is_transfer = transaction.subject.type is TransactionType.TRANSFER
+    pays = is_transfer and fee is not None and fee.payer == transaction.subject.address
+    return Included(
+        block=BlockPoint(block.ref.height, block.ref.hash),
+        execution=Execution.SUCCEEDED if movement.happened else Execution.REVERTED,
+        amount=movement.amount,
+        counterparty=movement.recipient if is_transfer else movement.sender,
+        log_index=movement.log_index,
+        fee=fee.amount if fee is not None and pays else None,
+        fee_of=fee.counted_in if fee is not None and pays else None,
+        view=view,
+    )
+
+
+def absence(
+    transaction: Transaction, block: ScannedBlock, on_chain: ChainTransaction, view: ChainView
+) -> Included:
+    """Return the inclusion of a record whose transaction came back, but does not move its value any more."""
+    return Included(
+        block=BlockPoint(block.ref.height, block.ref.hash),
+        execution=Execution.ABSENT if on_chain.succeeded else Execution.REVERTED,
+        amount=transaction.amount,
+        counterparty=transaction.counterparty,
+        log_index=None,
+        fee=None,
+        fee_of=None,
+        view=view,
+    )

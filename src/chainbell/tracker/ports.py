@@ -1,0 +1,118 @@
+"""What the tracker needs of storage. One `ChainCommit` is one database transaction, under the chain's exclusive lock."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chainbell.domain.block import ScannedBlock
+from chainbell.domain.chain import BlockRef
+from chainbell.domain.transaction import BlockPoint, Chain, Origin, Transaction, TransactionEvent
+from chainbell.domain.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a chain stands, as read under its lock."""
+
+    chain: Chain
+    cursor: BlockRef
+    finalized_height: int | None
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssetKey:
+    """An asset of an account: the contract of a token, or ``COIN``, with the name and decimals it gets at first sight."""
+
+    account_id: str
+    contract: bytes
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    """What a watched sender paid for one transaction on chain."""
+
+    tx_hash: bytes
+    payer: bytes
+    account_id: str | None
+    """None where the entry is there already and keeps its account."""
+    amount: int
+    block: BlockPoint
+    counted_in: str | None
+    """uid of the one record that shows it as its own; None where nothing else moved."""
+
+
+class ChainCommit(Protocol):
+    """Reads and writes of one chain inside one transaction. What is read here is what is there now."""
+
+    async def standing(self) -> Standing:
+        """Read where the chain stands; nothing else can change it until the commit."""
+        ...
+
+    async def ledger_hash(self, height: int) -> bytes | None:
+        """Return the hash of our chain's block at a height; None outside of the kept ledger."""
+        ...
+
+    async def watches(self, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
+        """Look up which of these addresses are watched."""
+        ...
+
+    async def by_hash(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return every record of these transactions on chain."""
+        ...
+
+    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return which of these transactions have a fee entry that no block includes."""
+        ...
+
+    async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
+        """Return the records in no block whose sender and nonce are among these."""
+        ...
+
+    async def touched_by(self, block_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return the records that these blocks include, or whose conflict they include."""
+        ...
+
+    async def unsettled(self, through_height: int) -> Sequence[Transaction]:
+        """Return the records not final whose block, or whose conflict's block, is at or below a height."""
+        ...
+
+    async def asset_ids(self, keys: Collection[AssetKey], now: datetime) -> Mapping[AssetKey, str]:
+        """Return the ids of assets, creating those that are missing."""
+        ...
+
+    async def save(self, transactions: Sequence[Transaction]) -> None:
+        """Write records, new or changed."""
+        ...
+
+    async def save_fees(self, fees: Sequence[Fee]) -> None:
+        """Write fee entries, new or included again."""
+        ...
+
+    async def append(self, blocks: Sequence[ScannedBlock], now: datetime) -> None:
+        """Append linked blocks to the ledger, move the cursor to the last, and extend what is covered to it."""
+        ...
+
+    async def retract(self, ancestor: BlockRef, now: datetime) -> Sequence[BlockRef]:
+        """Orphan the blocks above an ancestor, move the cursor back to it, and return them, newest first."""
+        ...
+
+    async def set_finalized(self, height: int) -> None:
+        """Record the highest finalized block of our chain."""
+        ...
+
+    async def publish(self, events: Sequence[TransactionEvent]) -> None:
+        """Number, render and fan out events. The last step before the commit."""
+        ...
+
+
+class ChainStore(Protocol):
+    """Opens commits."""
+
+    def begin(self, chain: str) -> AbstractAsyncContextManager[ChainCommit]:
+        """Open a transaction under the chain's exclusive lock; committed at the end, rolled back on any error."""
+        ...

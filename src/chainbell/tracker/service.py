@@ -1,0 +1,111 @@
+"""The one service that commits what happens on a chain: advance, retract or settle, each one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from chainbell.domain.block import ScannedBlock
+from chainbell.domain.chain import COIN, BlockRef, ChainDefinition
+from chainbell.domain.following import Committed, Outcome, Stale
+from chainbell.telemetry.checkpoints import Checkpoint, reached
+from chainbell.tracker import matching
+from chainbell.tracker.book import Book
+from chainbell.tracker.confirmation import ChainView, Policy
+from chainbell.tracker.inclusion import Inclusion, look_up
+from chainbell.tracker.observations import Deepened, Orphaned
+from chainbell.tracker.ports import ChainCommit, ChainStore, Fee, Standing
+
+
+class Tracker:
+    """Commits of one chain. Each demands the follower's fence, and the cursor that it was prepared on."""
+
+    def __init__(self, store: ChainStore, definition: ChainDefinition, policy: Policy) -> None:
+        self._store = store
+        self._name = definition.name
+        self._policy = policy
+        self._assets = {
+            COIN: matching.AssetFacts(definition.native.symbol, definition.native.decimals),
+            **{token.contract: matching.AssetFacts(token.symbol, token.decimals) for token in definition.tokens},
+        }
+
+    async def advance(
+        self, fence: int, blocks: Sequence[ScannedBlock], finalized: BlockRef | None, now: datetime
+    ) -> Outcome:
+        """Append linked blocks to our chain with everything that they decide.
+
+        The first block's parent must be the cursor. Raises `NodeError` when the blocks contradict our ledger.
+        """
+        async with self._store.begin(self._name) as commit:
+            standing = await commit.standing()
+            if stale := _staleness(standing, fence, blocks[0].ref.parent_hash):
+                return stale
+            await commit.append(blocks, now)
+            reached(Checkpoint.LEDGER_WRITTEN)
+            view = await self._view(commit, standing, blocks[-1].ref, finalized)
+            book = Book(self._policy, now)
+            known = await look_up(commit, blocks)
+            fees = await Inclusion(commit, standing.chain, self._assets, known, view, now).of(blocks, book)
+            events = await self._finish(commit, book, view, fees)
+        reached(Checkpoint.ADVANCE_COMMITTED)
+        return Committed(events)
+
+    async def settle(self, fence: int, cursor: BlockRef, finalized: BlockRef | None, now: datetime) -> Outcome:
+        """Promote what is deep enough, without new blocks: the cursor was just found on the node's best chain."""
+        async with self._store.begin(self._name) as commit:
+            standing = await commit.standing()
+            if stale := _staleness(standing, fence, cursor.hash):
+                return stale
+            view = await self._view(commit, standing, cursor, finalized)
+            return Committed(await self._finish(commit, Book(self._policy, now), view, []))
+
+    async def retract(self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime) -> Outcome:
+        """Move the cursor back to a common ancestor and tell every retraction: a reorg's own commit."""
+        async with self._store.begin(self._name) as commit:
+            standing = await commit.standing()
+            if stale := _staleness(standing, fence, cursor.hash):
+                return stale
+            orphans = await commit.retract(ancestor, now)
+            reached(Checkpoint.RETRACTION_WRITTEN)
+            book = Book(self._policy, now)
+            book.load(await commit.touched_by([orphan.hash for orphan in orphans]))
+            for orphan in orphans:
+                for transaction in book.records():
+                    book.apply(transaction, Orphaned(orphan.hash))
+            await commit.save(book.changed())
+            await commit.publish(book.events)
+            reached(Checkpoint.EVENTS_WRITTEN)
+        reached(Checkpoint.RETRACTION_COMMITTED)
+        return Committed(len(book.events))
+
+    async def _view(
+        self, commit: ChainCommit, standing: Standing, cursor: BlockRef, finalized: BlockRef | None
+    ) -> ChainView:
+        """Take a node's finalized block only where it is on our chain by hash, and never lower than before."""
+        known = standing.finalized_height
+        if finalized is None or (known is not None and finalized.height <= known) or finalized.height > cursor.height:
+            return ChainView(cursor.height, known)
+        if await commit.ledger_hash(finalized.height) != finalized.hash:
+            return ChainView(cursor.height, known)
+        await commit.set_finalized(finalized.height)
+        return ChainView(cursor.height, finalized.height)
+
+    async def _finish(self, commit: ChainCommit, book: Book, view: ChainView, fees: Sequence[Fee]) -> int:
+        """Promote what is deep enough now, then write everything and end the commit."""
+        through = view.cursor_height if self._policy.required_depth is not None else view.finalized_height
+        if through is not None:
+            book.load(await commit.unsettled(through))
+        for transaction in book.records():
+            book.apply(transaction, Deepened(view))
+        await commit.save(book.changed())
+        await commit.save_fees(fees)
+        reached(Checkpoint.RECORDS_WRITTEN)
+        await commit.publish(book.events)
+        reached(Checkpoint.EVENTS_WRITTEN)
+        return len(book.events)
+
+
+def _staleness(standing: Standing, fence: int, prepared_on: bytes) -> Stale | None:
+    if standing.fence != fence:
+        return Stale("another process follows this chain now")
+    if standing.cursor.hash != prepared_on:
+        return Stale(f"the cursor is at {standing.cursor.height} now, not where this was prepared")
+    return None

@@ -1,0 +1,1 @@
+"""Stage 2, follow: advance, reorg or wait, block by linked block."""

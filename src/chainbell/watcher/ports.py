@@ -1,0 +1,143 @@
+"""What the watcher needs: nodes to read, the ledger it stands on, and somebody who commits."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from chainbell.domain.block import ScannedBlock
+from chainbell.domain.chain import BlockRef, ChainDefinition
+from chainbell.domain.errors import NodeError
+from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased, Outcome
+
+
+class TokenFacts(Protocol):
+    """What a token's contract says of itself."""
+
+    @property
+    def symbol(self) -> str | None:
+        """Its ``symbol()``; None where there is none to read."""
+        ...
+
+    @property
+    def decimals(self) -> int | None:
+        """Its ``decimals()``; None where there is none to read."""
+        ...
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is a contract at all."""
+        ...
+
+
+class Identity(Protocol):
+    """Which chain a node says that it serves."""
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """Hash of its block 0."""
+        ...
+
+
+class Node(Protocol):
+    """One node. Every method raises `NodeError` when it does not answer in time, or answers what cannot be used."""
+
+    async def identify(self) -> Identity:
+        """Ask which chain this is."""
+        ...
+
+    async def tip(self) -> BlockRef:
+        """Return its newest block."""
+        ...
+
+    async def finalized(self) -> BlockRef | None:
+        """Return its finalized block; None where it has none."""
+        ...
+
+    async def header(self, block_hash: bytes) -> BlockRef | None:
+        """Return a block by hash; None where it does not know it (any more)."""
+        ...
+
+    async def headers(self, first: int, last: int) -> list[BlockRef]:
+        """Return blocks of its best chain by height; fewer where it has not got so many."""
+        ...
+
+    async def blocks_from(self, first: int, last: int) -> list[ScannedBlock]:
+        """Return whole, checked blocks of its best chain by height; fewer where it has not got so many."""
+        ...
+
+    async def token_facts(self, contract: bytes) -> TokenFacts:
+        """Read what a token says of itself."""
+        ...
+
+
+N = TypeVar("N", bound=Node)
+
+
+class Nodes(Protocol[N]):
+    """The nodes of one chain."""
+
+    async def current(self) -> N:
+        """Return the node to read now: healthy, and of the right chain. Raises `NodeError` while there is none."""
+        ...
+
+    def list_tokens(self, contracts: Collection[bytes]) -> None:
+        """Read the transfers of these token contracts from now on, and of no others."""
+        ...
+
+    def report_failure(self, node: N, error: NodeError) -> None:
+        """Say that a node failed, so that it rests and another is used."""
+        ...
+
+
+class Ledger(Protocol):
+    """The chain as it stands in the database."""
+
+    async def start(self, definition: ChainDefinition, genesis: bytes, cursor: BlockRef, now: datetime) -> bool:
+        """Give a chain its first cursor. False when it had one already."""
+        ...
+
+    async def genesis(self, chain: str) -> bytes | None:
+        """Return the genesis hash of the first start; None before it."""
+        ...
+
+    async def acquire(self, chain: str, follower: str, duration: timedelta) -> Leased | HeldElsewhere:
+        """Become the one who follows a chain."""
+        ...
+
+    async def renew(self, chain: str, fence: int, duration: timedelta) -> bool:
+        """Keep the lease; False when it is lost."""
+        ...
+
+    async def release(self, chain: str, fence: int) -> None:
+        """Give the lease back."""
+        ...
+
+    async def kept(self, definition: ChainDefinition) -> KeptLedger:
+        """Return the kept part of our chain."""
+        ...
+
+    async def cover(self, definition: ChainDefinition, change: CoverageChange, now: datetime) -> None:
+        """Say what is scanned from the next block on."""
+        ...
+
+    async def halt(self, chain: str, reason: str | None) -> None:
+        """Record why an operator must look at the chain; None: nothing is wrong."""
+        ...
+
+
+class Commits(Protocol):
+    """Who commits what was found."""
+
+    async def advance(
+        self, fence: int, blocks: Sequence[ScannedBlock], finalized: BlockRef | None, now: datetime
+    ) -> Outcome:
+        """Append linked blocks."""
+        ...
+
+    async def retract(self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime) -> Outcome:
+        """Move the cursor back."""
+        ...
+
+    async def settle(self, fence: int, cursor: BlockRef, finalized: BlockRef | None, now: datetime) -> Outcome:
+        """Promote what is deep enough, without new blocks."""
+        ...

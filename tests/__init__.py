@@ -1,0 +1,1 @@
+"""Chainbell's tests, and what they are built from."""
