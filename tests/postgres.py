@@ -33,6 +33,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
 _ENOUGH_BYTES = 1_000_000_000
 _PREFIX = "chainbell-test-"
 _START_SECONDS = 30.0
+_FRESH_SECONDS = 60
+"""A folder that young may have no lock file yet."""
 _TEMPLATE = "chainbell_template"
 _SETTINGS = (
     *("--listen_addresses=", "--fsync=off", "--synchronous_commit=off", "--full_page_writes=off", "--timezone=UTC"),
@@ -85,6 +87,11 @@ class TestCluster:
         self._process = self._start()
         self._runner = self._thread.submit(asyncio.Runner).result()
         self._admin = self._call(asyncpg.connect(self.url("postgres")))
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
 
     def url(self, database: str) -> str:
         """Return the connection string of a database."""
@@ -174,8 +181,10 @@ def _remove_stale(place: Path) -> None:
     """End what killed test runs left: servers that survive on purpose (the embedded one), and folders."""
     for folder in place.glob(f"{_PREFIX}*"):
         try:
-            descriptor = os.open(folder / "owner.lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # being made or removed right now, or somebody else's
+            fresh = folder.stat().st_mtime > time.time() - _FRESH_SECONDS
+            flags = os.O_RDWR | os.O_CLOEXEC | (0 if fresh else os.O_CREAT)
+            descriptor = os.open(folder / "owner.lock", flags, 0o600)
+        except OSError:  # being made or removed right now, or another user's
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,7 +35,7 @@ async def test_each_test_has_its_own_migrated_database(database_url: str, empty_
 
 def test_a_killed_test_run_leaves_nothing() -> None:
     """Its server dies with it, and the next run removes its folder."""
-    environment = {**os.environ, "PYTHONPATH": f"{_CHECKOUT}:{_CHECKOUT / 'src'}"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), *sys.path])}
     with subprocess.Popen([sys.executable, "-c", _TEST_RUN], stdout=subprocess.PIPE, env=environment, text=True) as test_run:
         assert test_run.stdout is not None
         folder = Path(test_run.stdout.readline().strip())

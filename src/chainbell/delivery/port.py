@@ -29,6 +29,8 @@ class Claim:
     delivery_id: int
     fence: int
     endpoint_id: str
+    resource_id: str
+    """With the endpoint, the lane in which order holds."""
     event_id: str
     version: WebhookVersion
     url: str = field(repr=False)

@@ -55,7 +55,7 @@ class HttpSender:
     ) -> None:
         self._opened = opened
         self._timeout = timeout
-        self._resolver = resolver
+        self._resolver = resolver or ThreadResolver()
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._transport = AiohttpTransport(verify=self._tls, trust_env=False, client=self._session)
 
@@ -73,6 +73,7 @@ class HttpSender:
     ) -> None:
         """Close all connections."""
         await self._transport.aclose()
+        await self._resolver.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Attempt:
         """POST a JSON body, and return what came of it; redirects are not followed, cookies are not kept.
@@ -108,7 +109,7 @@ class HttpSender:
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            resolver=self._resolver or ThreadResolver(),
+            resolver=self._resolver,
             socket_factory=self._checked_socket,
             ssl=self._tls,
             use_dns_cache=False,

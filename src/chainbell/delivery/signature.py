@@ -27,9 +27,7 @@ def webhook_id(event_id: str, version: WebhookVersion) -> str:
     return f"{event_id}_v1" if version is WebhookVersion.V1 else event_id
 
 
-def sign(
-    secrets: Sequence[str], event_id: str, timestamp: datetime, body: bytes, version: WebhookVersion
-) -> dict[str, str]:
+def sign(secrets: Sequence[str], event_id: str, timestamp: datetime, body: bytes, version: WebhookVersion) -> dict[str, str]:
     """Return the headers of one attempt: `secrets` are the live ones, newest first, as they were shown.
 
     Source: Standard Webhooks 1.0.0, "Signature scheme". Raises `ValueError` for a secret that is none.

@@ -69,53 +69,60 @@ def check_url(url: str, opened: Sequence[Network]) -> None:
 
     A name is not resolved here: its addresses are checked at each connect.
     """
+    problem = _problem(url, opened)
+    if problem is not None:
+        message = f"the endpoint's URL {problem}"
+        raise InputError(message)
+
+
+def _problem(url: str, opened: Sequence[Network]) -> str | None:
     if len(url) > LONGEST_URL:
-        raise _wrong(f"is {len(url)} characters long: at most {LONGEST_URL} are allowed")
+        return f"is {len(url)} characters long: at most {LONGEST_URL} are allowed"
     if not _URL_CHARACTERS.fullmatch(url):
-        raise _wrong("has characters that no URL has: percent-encode them, and write a host name in its xn-- form")
-    parts = _split(url)
-    if parts.scheme not in ("http", "https"):
-        raise _wrong("must start with https:// or http://")
-    if "@" in parts.netloc:
-        raise _wrong("must not hold a user name or password: webhooks are signed instead")
-    if "#" in url:
-        raise _wrong("must not have a fragment (#...): it would never be sent")
-    _check_port(parts)
-    _check_host(parts.hostname or "", opened)
-
-
-def _split(url: str) -> SplitResult:
+        return "has characters that no URL has: percent-encode them, and write a host name in its xn-- form"
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
     except ValueError as error:
-        raise _wrong(f"cannot be read ({error})") from None
+        return f"cannot be read ({error}): write it as https://example.com/webhooks"
+    return _problem_of_parts(parts) or _problem_of_host(parts.hostname or "", opened)
 
 
-def _check_port(parts: SplitResult) -> None:
+def _problem_of_parts(parts: SplitResult) -> str | None:
+    if parts.scheme not in {"http", "https"}:
+        return "must start with https:// or http://"
+    if "@" in parts.netloc:
+        return "must not hold a user name or password: webhooks are signed instead"
+    if parts.fragment:
+        return "must not have a fragment (#...): it would never be sent"
+    if not _has_sound_port(parts):
+        return "has a port that is none: it must be a number from 1 to 65535"
+    return None
+
+
+def _has_sound_port(parts: SplitResult) -> bool:
     try:
-        port = parts.port
+        return parts.port != 0
     except ValueError:
-        port = 0
-    if port == 0:
-        raise _wrong("has a port that is none: it must be a number from 1 to 65535")
+        return False
 
 
-def _check_host(host: str, opened: Sequence[Network]) -> None:
+def _problem_of_host(host: str, opened: Sequence[Network]) -> str | None:
     if not host:
-        raise _wrong("names no host: write it as https://example.com/webhooks")
+        return "names no host: write it as https://example.com/webhooks"
     address = _literal(host)
     if address is not None:
-        if not is_allowed(address, opened):
-            raise _wrong(
-                f"leads to {address}, which is not a public address: use a public one, or let the operator open its "
-                "network with CHAINBELL_ALLOWED_NETWORKS"
-            )
-        return
+        if is_allowed(address, opened):
+            return None
+        return (
+            f"leads to {address}, which is not a public address: use a public one, or let the operator open its network "
+            "with CHAINBELL_ALLOWED_NETWORKS"
+        )
     labels = host.removesuffix(".").split(".")
     if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _wrong(f"has a host name that is none: {host}")
+        return f"has a host name that is none: {host}"
     if _NUMBER.fullmatch(labels[-1]):
-        raise _wrong(f"has a host that is neither a name nor a whole address: {host}; write it as four decimal numbers")
+        return f"has a host that is neither a name nor a whole address: {host}; write it as four decimal numbers"
+    return None
 
 
 def _literal(host: str) -> Address | None:
@@ -123,7 +130,3 @@ def _literal(host: str) -> Address | None:
         return ip_address(host)
     except ValueError:
         return None
-
-
-def _wrong(text: str) -> InputError:
-    return InputError(f"the endpoint's URL {text}")

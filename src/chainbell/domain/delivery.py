@@ -39,6 +39,8 @@ class Endpoint:
     enabled: bool
     disabled_reason: str | None
     created_at: datetime
+    account_id: str | None = None
+    """Who made it and may see it; None: the operator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ def render(event: TransactionEvent, event_id: str, generation: int) -> bytes:
             "id": event_id,
             "type": event.type,
             "event": event.type,
-            "timestamp": _time(event.at),
+            "timestamp": wire_time(event.at),
             "version": 2,
             "mode": transaction.subject.chain.mode.value,
             "generation": generation,
             "sequence": transaction.sequence,
-            "data": _data(event),
+            "data": members(event),
         }
     )
 
@@ -51,7 +51,8 @@ def hex_or_none(value: bytes | None) -> str | None:
     return None if value is None else f"0x{value.hex()}"
 
 
-def _data(event: TransactionEvent) -> dict[str, Any]:
+def members(event: TransactionEvent) -> dict[str, Any]:
+    """Return the members of ``data``: the record as it was when the fact was told."""
     transaction = event.transaction
     subject = transaction.subject
     amount, base_units = wire_amounts(transaction)
@@ -87,8 +88,8 @@ def _data(event: TransactionEvent) -> dict[str, Any]:
         "accountId": subject.account_id,
         "customerId": subject.customer_id,
         "screening": {"status": transaction.screening.value, "provider": None, "listVersion": None},
-        "createdAt": _time(transaction.created_at),
-        "updatedAt": _time(transaction.updated_at),
+        "createdAt": wire_time(transaction.created_at),
+        "updatedAt": wire_time(transaction.updated_at),
     }
     return data | _where_they_apply(transaction)
 
@@ -108,5 +109,6 @@ def _address(transaction: Transaction, address: bytes | None) -> str | None:
     return None if address is None else format_address(transaction.subject.chain.kind, address)
 
 
-def _time(moment: datetime) -> str:
+def wire_time(moment: datetime) -> str:
+    """Return a time as it is written everywhere: ISO 8601, in UTC, with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

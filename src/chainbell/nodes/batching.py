@@ -10,27 +10,39 @@ FORGET = 256
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveBatch:
-    """Halves on a refusal, grows slowly on success, and remembers the smallest size that was refused."""
+    """Halves on a refusal, grows slowly on success, and closes in on the largest size that works."""
 
     size: int
     ceiling: int
+    proven: int = 0
+    """Largest size known to work; 0: none yet."""
     refused: int | None = None
+    """Smallest size known not to work."""
     worked: int = 0
     """Full batches in a row that worked at this size."""
 
     def shrunk(self, used: int) -> "AdaptiveBatch":
         """After ``used`` requests at once were too many."""
+        proven = self.proven if self.proven < used else 0
         refused = used if self.refused is None else min(used, self.refused)
-        return replace(self, size=max(1, min(self.size, used // 2)), refused=refused, worked=0)
+        size = max(1, min(self.size, proven or used // 2))
+        return replace(self, size=size, proven=proven, refused=refused, worked=0)
 
     def grown(self, used: int) -> "AdaptiveBatch":
         """After ``used`` requests at once were answered; a batch that was not full proves nothing."""
         if used < self.size or self.size >= self.ceiling:
             return self
-        worked = self.worked + 1
-        forgotten = worked >= FORGET
-        edge = self.ceiling if self.refused is None or forgotten else min(self.ceiling, self.refused - 1)
-        larger = min(edge, self.size + max(1, self.size // 4))
-        if worked < PATIENCE or larger <= self.size:
-            return replace(self, worked=worked)
-        return replace(self, size=larger, refused=None if forgotten else self.refused, worked=0)
+        here = replace(self, proven=max(self.proven, self.size), worked=self.worked + 1)
+        if here.worked >= FORGET:
+            here = replace(here, refused=None)
+        larger = here._larger()
+        if here.worked < PATIENCE or larger == here.size:
+            return here
+        return replace(here, size=larger, worked=0)
+
+    def _larger(self) -> int:
+        """Give the size to try next: a quarter more, or half-way to what was refused."""
+        step = self.size + max(1, self.size // 4)
+        if self.refused is not None:
+            step = min(step, max(self.size, (self.size + self.refused) // 2))
+        return min(step, self.ceiling)

@@ -16,7 +16,7 @@ from chainbell.nodes.evm.node import EvmNode
 from chainbell.nodes.health import Health, NodeState, NodeStatus
 from chainbell.nodes.identity import complaint
 from chainbell.nodes.rpc import TIMEOUT, Rpc
-from chainbell.nodes.url import NodeUrl
+from chainbell.nodes.endpoint import Endpoint
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ class NodePool:
 
 def open_pool(
     definition: ChainDefinition,
-    urls: Sequence[NodeUrl],
+    endpoints: Sequence[Endpoint],
     surroundings: Surroundings,
     *,
     genesis_hash: bytes | None = None,
@@ -167,5 +167,7 @@ def open_pool(
     ``timeout`` is in seconds, for one whole answer.
     """
     contracts = [token.contract for token in definition.tokens]
-    nodes = [EvmNode(Rpc(url, timeout=timeout), checks=definition.checks, contracts=contracts) for url in urls]
+    nodes = [
+        EvmNode(Rpc(endpoint, timeout=timeout), checks=definition.checks, contracts=contracts) for endpoint in endpoints
+    ]
     return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash)

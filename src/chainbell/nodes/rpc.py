@@ -9,7 +9,7 @@ from chainbell.domain.errors import NodeError
 from chainbell.nodes.batching import AdaptiveBatch
 from chainbell.nodes.errors import BatchTooLargeError, NodeTimeoutError, RateLimitedError, RpcError
 from chainbell.nodes.provider import StrictProvider
-from chainbell.nodes.url import NodeUrl
+from chainbell.nodes.endpoint import Endpoint
 
 Request = tuple[str, list[Any]]
 """A method and its parameters, plain JSON."""
@@ -27,22 +27,22 @@ class Rpc:
 
     def __init__(
         self,
-        url: NodeUrl,
+        endpoint: Endpoint,
         *,
         timeout: float = TIMEOUT,
         max_bytes: int = MAX_BYTES,
         largest_batch: int = LARGEST_BATCH,
     ) -> None:
         """Connect at the first call; ``timeout`` in seconds is total, body included."""
-        self.url = url
-        self._provider = StrictProvider(url.http, timeout=timeout, max_bytes=max_bytes)
+        self.endpoint = endpoint
+        self._provider = StrictProvider(endpoint.url, timeout=timeout, max_bytes=max_bytes)
         self._largest_batch = largest_batch
         self._batches: dict[str, AdaptiveBatch] = {}
 
     @property
     def name(self) -> str:
         """What to call this node."""
-        return self.url.name
+        return self.endpoint.name
 
     @property
     def connections(self) -> int:
@@ -117,9 +117,9 @@ class Rpc:
 
     def _named(self, error: NodeError, asked: str) -> NodeError:
         """Give the same error with the node's name and what it was asked, and without the secrets of its URL."""
-        message = self.url.scrub(f"node {self.name}: {error} (asked for {asked})")
+        message = self.endpoint.scrub(f"node {self.name}: {error} (asked for {asked})")
         if isinstance(error, RpcError):
-            return RpcError(message, error.code, self.url.scrub(error.reason))
+            return RpcError(message, error.code, self.endpoint.scrub(error.reason))
         if isinstance(error, RateLimitedError):
             return RateLimitedError(message, error.retry_after)
         return type(error)(message)

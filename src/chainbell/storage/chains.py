@@ -61,7 +61,8 @@ class ChainStatus:
     cursor: BlockRef
     finalized_height: int | None
     advanced_at: datetime
-    halted_reason: str | None
+    trouble: str | None
+    """What keeps it from going on; None while nothing does."""
     follower: str | None
     """Who follows it now; None while nobody holds a lease that lives."""
     unsettled: int
@@ -177,11 +178,11 @@ class ChainStates:
             for capability, token in sorted(wanted - growing):
                 await connection.execute(_COVER, definition.name, capability, token)
 
-    async def halt(self, chain: str, reason: str | None) -> None:
-        """Record why an operator must look at a chain; None: it goes on again."""
+    async def note_trouble(self, chain: str, trouble: str | None) -> None:
+        """Record what keeps a chain from going on; None: nothing does."""
         async with self._database.connection() as connection:
             await connection.execute(
-                "update chains set halted_reason = $2 where name = $1 and halted_reason is distinct from $2", chain, reason
+                "update chains set trouble = $2 where name = $1 and trouble is distinct from $2", chain, trouble
             )
 
     async def statuses(self, definitions: Sequence[ChainDefinition], now: datetime) -> list[ChainStatus]:
@@ -211,7 +212,7 @@ async def _status(connection: Connection, definition: ChainDefinition, now: date
         cursor=BlockRef(row["cursor_height"], row["cursor_hash"], row["cursor_parent_hash"]),
         finalized_height=row["finalized_height"],
         advanced_at=row["advanced_at"],
-        halted_reason=row["halted_reason"],
+        trouble=row["trouble"],
         follower=row["living_follower"],
         unsettled=row["unsettled"],
         stranded=row["stranded"],

@@ -46,7 +46,7 @@ async def migrate(connection: Connection) -> list[str]:
     async with connection.transaction():
         await lock_migration(connection)
         await connection.execute(_TABLE)
-        applied = {row["name"]: row["sha256"] for row in await connection.fetch("select * from schema_migrations")}
+        applied = await _applied(connection)
         _refuse_a_foreign_schema(shipped, applied)
         missing = [migration for migration in shipped if migration.name not in applied]
         for migration in missing:
@@ -55,6 +55,19 @@ async def migrate(connection: Connection) -> list[str]:
                 "insert into schema_migrations (name, sha256) values ($1, $2)", migration.name, migration.sha256
             )
     return [migration.name for migration in missing]
+
+
+async def missing_migrations(connection: Connection) -> list[str]:
+    """Return the names of what is not applied yet, and change nothing. Raises as `migrate`."""
+    shipped = migrations()
+    there = await connection.fetchval("select to_regclass('schema_migrations') is not null")
+    applied = await _applied(connection) if there else {}
+    _refuse_a_foreign_schema(shipped, applied)
+    return [migration.name for migration in shipped if migration.name not in applied]
+
+
+async def _applied(connection: Connection) -> dict[str, str]:
+    return {row["name"]: row["sha256"] for row in await connection.fetch("select name, sha256 from schema_migrations")}
 
 
 def _refuse_a_foreign_schema(shipped: list[Migration], applied: dict[str, str]) -> None:

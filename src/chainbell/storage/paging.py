@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import orjson
@@ -12,6 +13,9 @@ import orjson
 from chainbell.domain.errors import InputError
 
 T = TypeVar("T")
+K = TypeVar("K")
+
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -36,6 +40,14 @@ class PageRequest:
         """The time and id of the last row of the page before; Nones for the first page."""
         return (None, None) if self.cursor is None else _decode(self.cursor)
 
+    def after_key(self, parse: Callable[[str], K]) -> tuple[datetime | None, K | None]:
+        """Return `after` with the id as the listing keeps it. Raises `InputError` for a cursor of another listing."""
+        moment, id_ = self.after
+        try:
+            return moment, None if id_ is None else parse(id_)
+        except ValueError as error:
+            raise _foreign_cursor() from error
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
@@ -59,7 +71,13 @@ def _encode(moment: datetime, id_: str) -> str:
 def _decode(cursor: str) -> tuple[datetime, str]:
     try:
         moment, id_ = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return datetime.fromisoformat(moment), str(id_)
-    except (binascii.Error, ValueError, TypeError) as error:
-        message = "this cursor is none of ours: start without one"
-        raise InputError(message) from error
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None or not isinstance(id_, str) or not _ID.fullmatch(id_):
+            raise _foreign_cursor()
+        return at.astimezone(UTC), id_
+    except (binascii.Error, ValueError, TypeError, OverflowError) as error:
+        raise _foreign_cursor() from error
+
+
+def _foreign_cursor() -> InputError:
+    return InputError("this cursor is none of ours: start without one")

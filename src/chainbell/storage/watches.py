@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 
@@ -31,6 +32,11 @@ where removed_at is null and ($1::text is null or chain = $1) and ($2::uuid is n
     and chain in (select name from chains where $3::text is null or mode = $3)
     and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
 order by created_at desc, id desc limit $6
+"""
+
+_REMOVE = """
+update addresses set removed_at = $4
+where chain = $1 and address = $2 and removed_at is null and ($3::uuid is null or account_id = $3) returning id
 """
 
 
@@ -83,7 +89,7 @@ class WatchStore:
                 wanted.chain,
                 wanted.account_id,
                 None if wanted.mode is None else wanted.mode.value,
-                *request.after,
+                *request.after_key(UUID),
                 request.limit + 1,
             )
         return to_page([to_watch(row) for row in rows], request, lambda watch: (watch.created_at, watch.id))
@@ -102,17 +108,7 @@ class WatchStore:
         With an account, only a watch of that account is removed.
         """
         async with self._database.transaction() as connection:
-            await lock_chain_shared(connection, chain)
-            removed = await connection.fetchval(
-                "update addresses set removed_at = $4 where chain = $1 and address = $2 and removed_at is null "
-                "and ($3::uuid is null or account_id = $3) returning id",
-                chain,
-                address,
-                account_id,
-                now,
-            )
-        if removed is None:
-            raise _not_watched(chain)
+            await remove_watch(connection, chain, address, account_id, now)
 
 
 async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> Watch:
@@ -145,6 +141,14 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
         message = "insert returned no row"
         raise AssertionError(message)
     return to_watch(row)
+
+
+async def remove_watch(connection: Connection, chain: str, address: bytes, account_id: str | None, now: datetime) -> None:
+    """Stop new matches of an address inside an open transaction. Raises as `WatchStore.remove`."""
+    await lock_chain_shared(connection, chain)
+    removed = await connection.fetchval(_REMOVE, chain, address, account_id, now)
+    if removed is None:
+        raise _not_watched(chain)
 
 
 async def _account(connection: Connection, wanted: NewWatch, mode: str) -> str:

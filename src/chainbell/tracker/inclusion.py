@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from chainbell.domain.block import ChainTransaction, ScannedBlock
@@ -13,44 +13,52 @@ from chainbell.tracker import matching
 from chainbell.tracker.book import Book
 from chainbell.tracker.confirmation import ChainView
 from chainbell.tracker.observations import ConflictMined
-from chainbell.tracker.ports import ChainCommit, Fee
+from chainbell.tracker.ports import AssetKey, ChainCommit, Fee
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the database knows of some blocks, read under the chain's lock."""
 
+    chain: Chain
+    assets: Mapping[bytes, matching.AssetFacts]
+    """What the chain's definition says, by the asset's contract."""
     watches: Mapping[bytes, Watch]
     records: Sequence[Transaction]
     """Those told before of transactions in these blocks, and those whose nonce these blocks give to another."""
     unpaid: Collection[bytes]
+    asset_ids: Mapping[AssetKey, str]
+    """Of every asset that a first sight in these blocks needs."""
 
 
-async def look_up(commit: ChainCommit, blocks: Sequence[ScannedBlock]) -> Known:
+async def look_up(
+    commit: ChainCommit,
+    blocks: Sequence[ScannedBlock],
+    chain: Chain,
+    assets: Mapping[bytes, matching.AssetFacts],
+    now: datetime,
+) -> Known:
     """Look everything up that matters to these blocks: the match that counts."""
     hashes = matching.hashes(blocks)
     told = {record.uid: record for record in await commit.by_hash(hashes)}
     told |= {record.uid: record for record in await commit.in_no_block(matching.origins(blocks).keys())}
     watches = await commit.watches(matching.addresses(blocks))
-    return Known(watches, list(told.values()), await commit.unpaid_fees(hashes))
+    needed = {
+        matching.asset_key(sighting, assets)
+        for block in blocks
+        for sighting in matching.sightings(block, chain.caip2, watches)
+        if sighting.uid not in told
+    }
+    asset_ids = await commit.asset_ids(needed, now) if needed else {}
+    return Known(chain, assets, watches, list(told.values()), await commit.unpaid_fees(hashes), asset_ids)
 
 
 class Inclusion:
-    """Applies what blocks include to the records in hand."""
+    """Applies what blocks include to the records in hand. Pure."""
 
-    def __init__(  # noqa: PLR0913 - what stands for the whole commit
-        self,
-        commit: ChainCommit,
-        chain: Chain,
-        assets: Mapping[bytes, matching.AssetFacts],
-        known: Known,
-        view: ChainView,
-        now: datetime,
-    ) -> None:
-        self._commit = commit
-        self._chain = chain
-        self._assets = assets
+    def __init__(self, known: Known, view: ChainView, now: datetime) -> None:
         self._known = known
+        self._caip2 = known.chain.caip2
         self._view = view
         self._now = now
         self._uids_by_hash: dict[bytes, list[str]] = defaultdict(list)
@@ -59,14 +67,15 @@ class Inclusion:
             self._uids_by_hash[record.subject.tx_hash].append(record.uid)
             self._uids_by_origin[record.origin].append(record.uid)
 
-    async def of(self, blocks: Sequence[ScannedBlock], book: Book) -> list[Fee]:
+    def of(self, blocks: Sequence[ScannedBlock], book: Book) -> list[Fee]:
         """Apply returns, first sights and conflicts of each block, and return the fees that watched senders paid."""
         book.load(self._known.records)
         fees: list[Fee] = []
         for block in blocks:
-            paid = matching.fees(block, self._chain.caip2, self._known.watches, self._known.unpaid)
+            known = self._known
+            paid = matching.fees(block, self._caip2, known.watches, known.unpaid, known.records)
             self._return(block, book, paid)
-            await self._first_sight(block, book, paid)
+            self._first_sight(block, book, paid)
             self._mark_conflicts(block, book)
             fees.extend(paid.values())
         return fees
@@ -74,33 +83,32 @@ class Inclusion:
     def _return(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
         """Include again what was told before: with its movement, or without where the transaction makes it no more."""
         movements = {
-            side.uid(self._chain.caip2, movement): movement
+            side.uid(self._caip2, movement): movement
             for movement in block.movements
             if movement.transaction.hash in self._uids_by_hash
             for side in matching.sides(movement)
         }
         for on_chain in block.transactions:
+            fee = paid.get(on_chain.hash)
             for uid in self._uids_by_hash.get(on_chain.hash, ()):
                 record = book.record(uid)
                 _refuse_a_second_inclusion(record, block)
-                movement = movements.get(uid)
+                movement, replaces = movements.get(uid), self._replaced_by(on_chain, book)
                 if movement is None:
-                    seen = matching.absence(record, block, on_chain, self._view)
+                    seen = matching.absence(record, block, on_chain, fee, replaces, self._view)
                 else:
-                    seen = matching.inclusion(record, block, movement, paid.get(on_chain.hash), self._view)
+                    seen = matching.inclusion(record, block, movement, fee, replaces, self._view)
                 book.apply(record, seen)
 
-    async def _first_sight(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
-        sightings = matching.sightings(block, self._chain.caip2, self._known.watches)
-        fresh = [sighting for sighting in sightings if not book.has(sighting.uid)]
-        keys = {sighting.uid: matching.asset_key(sighting, self._assets) for sighting in fresh}
-        ids = await self._commit.asset_ids(set(keys.values()), self._now) if keys else {}
-        for sighting in fresh:
-            key = keys[sighting.uid]
-            newborn = matching.newborn(sighting, self._chain, key, ids[key], self._now)
-            newborn = replace(newborn, replaces=self._replaced_by(sighting.movement.transaction, book))
-            fee = paid.get(newborn.subject.tx_hash)
-            book.apply(newborn, matching.inclusion(newborn, block, sighting.movement, fee, self._view))
+    def _first_sight(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
+        for sighting in matching.sightings(block, self._caip2, self._known.watches):
+            if book.has(sighting.uid):
+                continue
+            key = matching.asset_key(sighting, self._known.assets)
+            newborn = matching.newborn(sighting, self._known.chain, key, self._known.asset_ids[key], self._now)
+            on_chain = sighting.movement.transaction
+            fee, replaces = paid.get(on_chain.hash), self._replaced_by(on_chain, book)
+            book.apply(newborn, matching.inclusion(newborn, block, sighting.movement, fee, replaces, self._view))
 
     def _mark_conflicts(self, block: ScannedBlock, book: Book) -> None:
         point = BlockPoint(block.ref.height, block.ref.hash)
@@ -109,11 +117,12 @@ class Inclusion:
                 book.apply(record, ConflictMined(Conflict(on_chain.hash, point)))
 
     def _displaced(self, on_chain: ChainTransaction, book: Book) -> list[Transaction]:
-        """Return the records in no block whose nonce this transaction used; what a block itself creates uses none."""
+        """Return the records whose nonce this transaction took: in no block, and not settled for good."""
         if not on_chain.may_return:
             return []
         uids = self._uids_by_origin.get(Origin(on_chain.sender, on_chain.nonce), ())
-        return [record for uid in uids if (record := book.record(uid)).subject.tx_hash != on_chain.hash]
+        others = [record for uid in uids if (record := book.record(uid)).subject.tx_hash != on_chain.hash]
+        return [record for record in others if record.block is None and not record.final]
 
     def _replaced_by(self, on_chain: ChainTransaction, book: Book) -> bytes | None:
         displaced = self._displaced(on_chain, book)

@@ -40,9 +40,7 @@ class Side:
 
     def uid(self, caip2: str, movement: Movement) -> str:
         """Return the id of the record of this side."""
-        return movement_uid(
-            self.type, caip2, movement.transaction.hash, movement.asset, self.address, self.position
-        )
+        return movement_uid(self.type, caip2, movement.transaction.hash, movement.asset, self.address, self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +134,18 @@ def newborn(sighting: Sighting, chain: Chain, asset: AssetKey, asset_id: str, no
 
 
 def fees(
-    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], unpaid: Collection[bytes]
+    block: ScannedBlock,
+    caip2: str,
+    watches: Mapping[bytes, Watch],
+    unpaid: Collection[bytes],
+    told: Collection[Transaction],
 ) -> dict[bytes, Fee]:
     """Return what watched senders paid in a block, by transaction hash, also where nothing else moved.
 
-    ``unpaid`` are entries of an orphaned block: they are paid again even when their sender is watched no more.
+    ``unpaid`` are entries of an orphaned block: they are paid again even when their sender is watched no more. ``told``
+    are the records that are there already of these transactions.
     """
-    counted_in: dict[bytes, str] = {}
-    for movement in block.movements:
-        if movement.sender == movement.transaction.sender:
-            out = next(sides(movement))
-            counted_in.setdefault(movement.transaction.hash, out.uid(caip2, movement))
+    counted_in = _counted_in(block, caip2, watches, told)
     point = BlockPoint(block.ref.height, block.ref.hash)
     found = {}
     for transaction in block.transactions:
@@ -164,35 +163,78 @@ def fees(
     return found
 
 
-def inclusion(
-    transaction: Transaction, block: ScannedBlock, movement: Movement, fee: Fee | None, view: ChainView
+def _counted_in(
+    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], told: Collection[Transaction]
+) -> dict[bytes, str]:
+    """Return the one record that each fee is counted in: that of the payer's first movement which has a record at all.
+
+    A transaction that came back without it keeps its fee in the record that was told before.
+    """
+    uids = {record.uid for record in told}
+    hashes_told = {record.subject.tx_hash for record in told}
+    found: dict[bytes, str] = {}
+    for movement in block.movements:
+        payer, tx_hash = movement.transaction.sender, movement.transaction.hash
+        if movement.sender == payer and (payer in watches or tx_hash in hashes_told):
+            uid = next(sides(movement)).uid(caip2, movement)
+            if payer in watches or uid in uids:
+                found.setdefault(tx_hash, uid)
+    for record in sorted(told, key=lambda record: record.uid):
+        subject = record.subject
+        if subject.type is TransactionType.TRANSFER and subject.address == record.origin.sender:
+            found.setdefault(subject.tx_hash, record.uid)
+    return found
+
+
+def inclusion(  # noqa: PLR0913 - what a block says of a record, and what stands around it
+    record: Transaction,
+    block: ScannedBlock,
+    movement: Movement,
+    fee: Fee | None,
+    replaces: bytes | None,
+    view: ChainView,
 ) -> Included:
     """Return the inclusion of a record by a block that makes its movement, or tried to."""
-    is_transfer = transaction.subject.type is TransactionType.TRANSFER
-    pays = is_transfer and fee is not None and fee.payer == transaction.subject.address
+    is_transfer = record.subject.type is TransactionType.TRANSFER
+    shown = _shown(record, fee)
     return Included(
         block=BlockPoint(block.ref.height, block.ref.hash),
         execution=Execution.SUCCEEDED if movement.happened else Execution.REVERTED,
         amount=movement.amount,
         counterparty=movement.recipient if is_transfer else movement.sender,
         log_index=movement.log_index,
-        fee=fee.amount if fee is not None and pays else None,
-        fee_of=fee.counted_in if fee is not None and pays else None,
+        fee=None if shown is None else shown.amount,
+        fee_of=None if shown is None else shown.counted_in,
+        replaces=replaces,
         view=view,
     )
 
 
-def absence(
-    transaction: Transaction, block: ScannedBlock, on_chain: ChainTransaction, view: ChainView
+def absence(  # noqa: PLR0913 - as `inclusion`
+    record: Transaction,
+    block: ScannedBlock,
+    on_chain: ChainTransaction,
+    fee: Fee | None,
+    replaces: bytes | None,
+    view: ChainView,
 ) -> Included:
     """Return the inclusion of a record whose transaction came back, but does not move its value any more."""
+    shown = _shown(record, fee)
     return Included(
         block=BlockPoint(block.ref.height, block.ref.hash),
         execution=Execution.ABSENT if on_chain.succeeded else Execution.REVERTED,
-        amount=transaction.amount,
-        counterparty=transaction.counterparty,
+        amount=record.amount,
+        counterparty=record.counterparty,
         log_index=None,
-        fee=None,
-        fee_of=None,
+        fee=None if shown is None else shown.amount,
+        fee_of=None if shown is None else shown.counted_in,
+        replaces=replaces,
         view=view,
     )
+
+
+def _shown(record: Transaction, fee: Fee | None) -> Fee | None:
+    """Return the fee as a record shows it: a transfer shows what its own sender paid."""
+    if fee is None or record.subject.type is not TransactionType.TRANSFER or fee.payer != record.subject.address:
+        return None
+    return fee

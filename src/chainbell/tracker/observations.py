@@ -18,6 +18,8 @@ class Included:
     log_index: int | None
     fee: int | None
     fee_of: str | None
+    replaces: bytes | None
+    """Hash of the tracked transaction, in no block, whose nonce this one took."""
     view: ChainView
 
 

@@ -10,7 +10,14 @@ from datetime import datetime
 from typing import assert_never
 
 from chainbell.domain.errors import ChainHaltedError
-from chainbell.domain.transaction import Execution, Status, Transaction, TransactionEvent, TransactionType
+from chainbell.domain.transaction import (
+    Execution,
+    ScreeningStatus,
+    Status,
+    Transaction,
+    TransactionEvent,
+    TransactionType,
+)
 from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.observations import (
     ConflictMined,
@@ -115,11 +122,19 @@ def _include(teller: _Teller, seen: Included) -> None:
         log_index=seen.log_index,
         fee=seen.fee,
         fee_of=seen.fee_of,
+        screening=_screening_of(transaction, seen),
         conflict=None,
         replaced_by=None,
+        replaces=seen.replaces,
         told_depth=min(teller.confirmations, teller.policy.required_depth or teller.confirmations),
     )
     teller.enter(Status.AWAITING_CONFIRMATION, (seen.block.hash,))
+
+
+def _screening_of(transaction: Transaction, seen: Included) -> ScreeningStatus:
+    """Return the screening status in a new inclusion: a verdict holds for the amount and the sender that were screened."""
+    same = (transaction.amount, transaction.counterparty) == (seen.amount, seen.counterparty)
+    return transaction.screening if same else ScreeningStatus.UNSCREENED
 
 
 def _orphan(teller: _Teller, block_hash: bytes) -> None:
@@ -135,7 +150,14 @@ def _leave_block(teller: _Teller, block_hash: bytes) -> None:
     was = transaction.status
     teller.confirmations = 0
     teller.transaction = replace(
-        transaction, block=None, log_index=None, execution=Execution.SUCCEEDED, told_depth=0, fee=None, fee_of=None
+        transaction,
+        block=None,
+        log_index=None,
+        execution=Execution.SUCCEEDED,
+        told_depth=0,
+        fee=None,
+        fee_of=None,
+        replaces=None,
     )
     gone = not transaction.may_return
     if was is Status.SUCCESS:
@@ -149,15 +171,19 @@ def _leave_block(teller: _Teller, block_hash: bytes) -> None:
 def _lift_conflict(teller: _Teller, block_hash: bytes) -> None:
     decided = teller.transaction.status is Status.REPLACED and teller.transaction.final
     teller.transaction = replace(
-        teller.transaction, conflict=None, replaced_by=None if decided else teller.transaction.replaced_by
+        teller.transaction,
+        conflict=None,
+        replaced_by=None if decided else teller.transaction.replaced_by,
+        updated_at=teller.now,
     )
     if decided:
         teller.enter(_IN_NO_BLOCK[teller.transaction.subject.type], (block_hash,))
 
 
 def _conflict(teller: _Teller, seen: ConflictMined) -> None:
-    if teller.transaction.block is None and not teller.transaction.final:
-        teller.transaction = replace(teller.transaction, conflict=seen.conflict, updated_at=teller.now)
+    transaction = teller.transaction
+    if transaction.block is None and transaction.conflict is None and not transaction.final:
+        teller.transaction = replace(transaction, conflict=seen.conflict, updated_at=teller.now)
 
 
 def _deepen(teller: _Teller, seen: Deepened) -> None:
@@ -206,8 +232,9 @@ def _sight(teller: _Teller, seen: Sighted) -> None:
 
 
 def _vanish(teller: _Teller, seen: Vanished) -> None:
-    pending = _IN_NO_BLOCK[teller.transaction.subject.type]
-    if teller.transaction.block is None and teller.transaction.status is pending:
+    transaction = teller.transaction
+    pending = _IN_NO_BLOCK[transaction.subject.type]
+    if transaction.block is None and transaction.conflict is None and transaction.status is pending:
         teller.enter(Status.DROPPED, (str(seen.generation).encode(),))
 
 
@@ -215,6 +242,7 @@ def _outbid(teller: _Teller, seen: Outbid) -> None:
     pending = _IN_NO_BLOCK[teller.transaction.subject.type]
     replaceable = {pending, Status.DROPPED, Status.REVERTED}
     transaction = teller.transaction
-    if transaction.block is None and not transaction.final and transaction.status in replaceable:
-        teller.transaction = replace(teller.transaction, replaced_by=seen.tx_hash)
+    taken = transaction.block is not None or transaction.conflict is not None or transaction.final
+    if not taken and transaction.status in replaceable:
+        teller.transaction = replace(transaction, replaced_by=seen.tx_hash)
         teller.enter(Status.REPLACED, (seen.tx_hash,))

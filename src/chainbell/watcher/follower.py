@@ -71,6 +71,7 @@ class Follower(Generic[N]):
         self._clock = clock
         self._log = structlog.get_logger().bind(chain=definition.name)
         self._trouble: str | None = None
+        self._well = False
 
     async def run(self) -> None:
         """Follow for ever: start the chain, take its lease, step."""
@@ -79,9 +80,9 @@ class Follower(Generic[N]):
                 if await self._start():
                     await self._follow()
             except ChainHaltedError as error:
-                await self._halt(str(error))
+                await self._report(str(error), halted=True)
             except UnavailableError as error:
-                self._report(str(error))
+                await self._report(str(error))
             await self._pause()
 
     async def _start(self) -> bool:
@@ -93,7 +94,7 @@ class Follower(Generic[N]):
             identity = await node.identify()
             cursor = await self._first_cursor(node)
         if cursor is None:
-            self._report(f"the node has not reached start_height {self._definition.start_height} yet")
+            await self._report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
         if await self._ledger.start(self._definition, identity.genesis_hash, cursor, self._clock()):
             self._log.info("chain started", height=cursor.height, block=cursor.hash.hex())
@@ -112,9 +113,9 @@ class Follower(Generic[N]):
         async with self._lease() as fence:
             if fence is None:
                 return
-            await self._cover()
             lead = _Lead(fence, LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit))
             async with self._renewing(lead):
+                await self._cover()
                 while not lead.lost:
                     progress = await self._try_step(lead)
                     if progress is Progress.STALE:
@@ -126,12 +127,10 @@ class Follower(Generic[N]):
         try:
             progress = await self._step(lead)
         except NodeError as error:
-            self._report(str(error))
+            await self._report(str(error))
             return Progress.WAITING
-        if self._trouble is not None and progress in {Progress.MOVED, Progress.IDLE}:
-            self._log.info("following again", height=lead.local.cursor.height)
-            self._trouble = None
-            await self._ledger.halt(self._definition.name, None)
+        if not self._well and progress in {Progress.MOVED, Progress.IDLE}:
+            await self._recover(lead.local.cursor)
         return progress
 
     async def _step(self, lead: _Lead) -> Progress:
@@ -189,10 +188,11 @@ class Follower(Generic[N]):
             step = lead.local.walk(parent)
         cursor = lead.local.cursor
         if isinstance(step, TooDeep):
-            await self._halt(
+            trouble = (
                 f"the node's chain left ours below height {step.height}: a reorg deeper than reorg_limit "
                 f"({self._definition.reorg_limit}). Nothing is taken back by itself: find out which chain is right"
             )
+            await self._report(trouble, halted=True)
             return Progress.WAITING
         return await self._retract(lead, cursor, step)
 
@@ -220,7 +220,7 @@ class Follower(Generic[N]):
                 match judge_token(token, await node.token_facts(token.contract)):
                     case SwitchedOff(reason):
                         switched_off.append((token.contract, reason))
-                        self._log.error("token is switched off: its transfers are not seen", token=token.symbol, reason=reason)
+                        self._log.error("token switched off: its transfers are not seen", token=token.symbol, reason=reason)
                         continue
                     case Renamed(warning):
                         self._log.warning("token has another symbol", token=token.symbol, reason=warning)
@@ -234,8 +234,9 @@ class Follower(Generic[N]):
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[int | None]:
         held = await self._ledger.acquire(self._definition.name, self._identity, LEASE)
+        self._well = False
         if isinstance(held, HeldElsewhere):
-            self._report(f"{held.follower} follows this chain; we wait for its lease to end")
+            self._log_once(f"{held.follower} follows this chain; we wait for its lease to end")
             yield None
             return
         try:
@@ -274,18 +275,25 @@ class Follower(Generic[N]):
         self._log.warning("thrown away", reason=outcome.reason)
         return False
 
-    async def _halt(self, reason: str) -> None:
-        if self._report(reason, error=True):
-            with suppress(UnavailableError):
-                await self._ledger.halt(self._definition.name, reason)
+    async def _recover(self, cursor: BlockRef) -> None:
+        self._log.info("following", height=cursor.height)
+        self._well, self._trouble = True, None
+        await self._ledger.note_trouble(self._definition.name, None)
 
-    def _report(self, trouble: str, *, error: bool = False) -> bool:
-        """Log what keeps the chain from going on, once for each new trouble, and tell whether it was new."""
-        new = trouble != self._trouble
-        if new:
-            self._trouble = trouble
-            (self._log.error if error else self._log.warning)("waiting", reason=trouble)
-        return new
+    async def _report(self, trouble: str, *, halted: bool = False) -> None:
+        """Say what keeps the chain from going on, in the log and to who asks for its status."""
+        if self._log_once(trouble, halted=halted):
+            with suppress(UnavailableError):
+                await self._ledger.note_trouble(self._definition.name, trouble)
+
+    def _log_once(self, trouble: str, *, halted: bool = False) -> bool:
+        """Log a trouble unless it is the last one still; an error where an operator must look."""
+        self._well = False
+        if trouble == self._trouble:
+            return False
+        self._trouble = trouble
+        (self._log.error if halted else self._log.warning)("waiting", reason=trouble)
+        return True
 
     async def _pause(self) -> None:
         """Wait for the next poll, or for a hint that there is something to see."""

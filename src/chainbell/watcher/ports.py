@@ -120,8 +120,8 @@ class Ledger(Protocol):
         """Say what is scanned from the next block on."""
         ...
 
-    async def halt(self, chain: str, reason: str | None) -> None:
-        """Record why an operator must look at the chain; None: nothing is wrong."""
+    async def note_trouble(self, chain: str, trouble: str | None) -> None:
+        """Record what keeps the chain from going on; None: nothing does."""
         ...
 
 

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from chainbell.nodes.answers import shown
 from chainbell.nodes.backoff import Backoff
-from chainbell.nodes.url import NodeUrl
+from chainbell.nodes.endpoint import Endpoint
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -30,14 +30,14 @@ class HeadHints:
     """
 
     def __init__(
-        self, url: NodeUrl, wake: asyncio.Event, chance: Callable[[], float], backoff: Backoff | None = None
+        self, endpoint: Endpoint, wake: asyncio.Event, chance: Callable[[], float], backoff: Backoff | None = None
     ) -> None:
-        """Listen to the websocket of ``url``, which must have one."""
-        if url.websocket is None:
-            message = f"node {url.name} has no websocket"
+        """Listen to the websocket of ``endpoint``, which must have one."""
+        if endpoint.websocket is None:
+            message = f"node {endpoint.name} has no websocket"
             raise ValueError(message)
-        self._url = url
-        self._websocket = url.websocket
+        self._endpoint = endpoint
+        self._websocket = endpoint.websocket
         self._wake = wake
         self._chance = chance
         self._backoff = backoff or Backoff()
@@ -50,7 +50,7 @@ class HeadHints:
             while True:
                 reason = await self._listen(session)
                 self._failures += 1
-                log.info("node.hints_lost", node=self._url.name, reason=self._url.scrub(reason))
+                log.info("node.hints_lost", node=self._endpoint.name, reason=self._endpoint.scrub(reason))
                 await asyncio.sleep(self._backoff.delay(self._failures, self._chance()))
 
     async def _listen(self, session: aiohttp.ClientSession) -> str:

@@ -48,11 +48,14 @@ def movements_of(
 
 def _token_movements(mined: ChainTransaction, logs: list[dict[str, Any]], listed: Mapping[str, bytes]) -> list[Movement]:
     movements: list[Movement] = []
+    logs = [log for log in logs if log["address"].lower() in listed]
+    if not logs:
+        return movements
     arrived: Counter[tuple[bytes, bytes]] = Counter()
     left: Counter[tuple[bytes, bytes]] = Counter()
     for log in logs:
-        contract = listed.get(log["address"].lower())
-        if contract is None or (transfer := _erc20_transfer(log)) is None:
+        contract = listed[log["address"].lower()]
+        if (transfer := _erc20_transfer(log)) is None:
             continue
         sender, recipient, amount = transfer
         place_in, place_out = arrived[contract, recipient], left[contract, sender]

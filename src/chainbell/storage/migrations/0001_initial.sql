@@ -68,7 +68,7 @@ create table chains (
     cursor_parent_hash bytea not null,
     finalized_height bigint,                         -- highest block of our chain that a node called finalized
     reorg_limit integer not null,
-    halted_reason text,                              -- why an operator must look at it; null while it can go on
+    trouble text,                                    -- what keeps it from going on; null while nothing does
     fence bigint not null default 0,                 -- raised by each new follower; demanded by each of its commits
     follower text,
     lease_until timestamptz,
@@ -186,6 +186,7 @@ create index events_told on events (resource_id, type, occasion);
 
 create table endpoints (
     id uuid primary key default gen_random_uuid(),
+    account_id uuid references accounts,             -- who made it and may see it; null: the operator
     url text not null,
     version integer not null check (version in (1, 2)),
     mode text not null check (mode in ('live', 'test')),
@@ -194,11 +195,12 @@ create table endpoints (
     accounts uuid[] not null,
     enabled boolean not null default true,
     disabled_reason text,
-    failing_since timestamptz,                       -- first failure since it last answered
+    failing_since timestamptz,                       -- first failure since its last success; null while it answers
     created_at timestamptz not null,
     updated_at timestamptz not null,
     deleted_at timestamptz
 );
+create index endpoints_newest on endpoints (created_at, id);
 
 create table endpoint_secrets (
     id uuid primary key default gen_random_uuid(),
@@ -210,26 +212,36 @@ create table endpoint_secrets (
 );
 create index endpoint_secrets_of on endpoint_secrets (endpoint_id);
 
+-- A lane is the deliveries of one resource to one endpoint: within it, order holds. Who changes whether a delivery holds
+-- up the others of its lane has locked that lane (storage/locks.py); who only adds one at its end need not.
 create table deliveries (
     id bigint generated always as identity primary key,
     endpoint_id uuid not null references endpoints,
     event_position bigint not null references events,
-    resource_id text not null,                       -- order holds among the deliveries of one resource to one endpoint
+    resource_id text not null,
     account_id uuid not null references accounts,
     status text not null check (status in ('pending', 'succeeded', 'exhausted')),
-    blocking boolean not null default true,          -- whether later events of the resource wait for this one
-    attempts integer not null default 0,             -- of the schedule in force; a replay starts again
+    blocking boolean not null default true,          -- whether later ones of its lane wait for this one while it is pending
+    waiting boolean not null default false,          -- set aside behind an earlier one, which will set it free
+    attempts integer not null default 0,             -- failed ones of the schedule in force; a replay starts again
+    alone integer not null default 0,                -- of these, how many came while the endpoint answered others
+    attempted_at timestamptz,                        -- when the last attempt was recorded
     next_attempt_at timestamptz not null,
     fence bigint not null default 0,                 -- raised by each claim; demanded by its result
-    lease_until timestamptz,
+    lease_until timestamptz,                         -- by the database's clock; null while nobody owns it
     exhausted_at timestamptz,
+    outage boolean not null default false,           -- exhausted by an outage: queued once more when that ends
+    requeued boolean not null default false,         -- queued once more already
     created_at timestamptz not null,
     updated_at timestamptz not null,
     unique (endpoint_id, event_position)
 );
-create index deliveries_due on deliveries (endpoint_id, next_attempt_at) where status = 'pending';
-create index deliveries_waiting on deliveries (endpoint_id, resource_id, event_position) where status = 'pending' and blocking;
-create index deliveries_exhausted on deliveries (endpoint_id, exhausted_at) where status = 'exhausted';
+create index deliveries_due on deliveries (endpoint_id, next_attempt_at, event_position) where status = 'pending' and not waiting;
+create index deliveries_lane on deliveries (endpoint_id, resource_id, event_position) where status = 'pending';
+create index deliveries_exhausted on deliveries (endpoint_id, event_position) where status = 'exhausted';
+create index deliveries_outage on deliveries (endpoint_id, event_position) where outage;
+create index deliveries_newest on deliveries (created_at, id);
+create index deliveries_of_endpoint on deliveries (endpoint_id, created_at, id);
 create index deliveries_by_event on deliveries (event_position);
 
 -- Partitioned by time, so that old attempts go by dropping a table; the default partition takes what no month has yet.

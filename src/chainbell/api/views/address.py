@@ -1,0 +1,38 @@
+"""Watched addresses."""
+
+from collections.abc import Mapping
+from typing import Self
+from uuid import UUID
+
+from chainbell.api.views.wire import Wire, WireTime
+from chainbell.domain.address import format_address
+from chainbell.domain.chain import ChainDefinition, ChainKind
+from chainbell.domain.watch import Watch
+
+
+class AddressView(Wire):
+    """An address that is watched on one chain."""
+
+    chain: str
+    """Name of the chain's definition."""
+    address: str
+    label: str | None
+    account_id: UUID
+    customer_id: UUID | None
+    watched_from: int
+    """First block height that is covered."""
+    created_at: WireTime
+
+    @classmethod
+    def of(cls, watch: Watch, chains: Mapping[str, ChainDefinition]) -> Self:
+        """Show a watch. One of a chain that is defined no more is written as EVM does."""
+        definition = chains.get(watch.chain)
+        return cls(
+            chain=watch.chain,
+            address=format_address(ChainKind.EVM if definition is None else definition.kind, watch.address),
+            label=watch.label,
+            account_id=UUID(watch.account_id),
+            customer_id=None if watch.customer_id is None else UUID(watch.customer_id),
+            watched_from=watch.watched_from,
+            created_at=watch.created_at,
+        )

@@ -1,0 +1,257 @@
+"""The composition root: the only place that builds concrete classes and joins stages."""
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from chainbell.api.app import create_api
+from chainbell.api.server import listen as listen_on
+from chainbell.api.server import serve
+from chainbell.api.services import ApiServices
+from chainbell.config.chains import configured_chains
+from chainbell.config.node_url import NodeUrl
+from chainbell.config.settings import Settings
+from chainbell.delivery.sender import HttpSender
+from chainbell.delivery.worker import DeliveryWorker, Pace
+from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.errors import ConfigurationError, DatabaseError
+from chainbell.events.publish import publish
+from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
+from chainbell.nodes.evm.hints import HeadHints
+from chainbell.nodes.pool import NodePool, Surroundings, open_pool
+from chainbell.storage.api_keys import ApiKeyStore
+from chainbell.storage.chains import ChainStates
+from chainbell.storage.data_dir import default_data_dir, prepare_data_dir
+from chainbell.storage.database import Database
+from chainbell.storage.deliveries import PostgresDeliveryStore
+from chainbell.storage.delivery_log import DeliveryLog
+from chainbell.storage.embedded.server import embedded_server
+from chainbell.storage.endpoints import EndpointStore
+from chainbell.storage.event_list import EventList
+from chainbell.storage.idempotency import forget_old_keys
+from chainbell.storage.ledger import LedgerStore
+from chainbell.storage.migrate import migrate, missing_migrations
+from chainbell.storage.sealing import SecretBox, check_secret_key, load_or_create_key, parse_secret_key
+from chainbell.storage.transaction_list import TransactionList
+from chainbell.storage.wakeups import EVENTS_CHANNEL, listen
+from chainbell.storage.watches import WatchStore
+from chainbell.supervisor import Part, stop_on_signals, supervise
+from chainbell.telemetry.clock import now
+from chainbell.tracker.confirmation import Policy
+from chainbell.tracker.service import Tracker
+from chainbell.watcher.follower import Follower
+
+_log = structlog.get_logger()
+
+_RETRY_SECONDS = 2.0
+_HOUSEKEEPING_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What commands and the API work with: one database, opened, and everything that reads or writes it."""
+
+    settings: Settings
+    chains: Mapping[str, ChainDefinition]
+    database: Database
+    box: SecretBox
+    watches: WatchStore
+    chain_states: ChainStates
+    endpoints: EndpointStore
+    deliveries: DeliveryLog
+    transactions: TransactionList
+    events: EventList
+    api_keys: ApiKeyStore
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, migrating: bool = False) -> AsyncIterator[Services]:
+    """Open the database that the settings name, embedded or not, and what works on it.
+
+    A schema that is not up to date is migrated when `migrating`, and always in an embedded database. Raises
+    `ConfigurationError` for what an operator must mend first, `DatabaseError` while the server does not answer.
+    """
+    chains = configured_chains(settings)
+    async with AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            dsn = settings.database_url.get_secret_value()
+            box = _operators_box(settings)
+        else:
+            data_dir = prepare_data_dir(settings.data_dir or default_data_dir(os.environ, os.getuid()))
+            dsn = await stack.enter_async_context(embedded_server(data_dir, log=_log.info))
+            box = _box_beside(data_dir, settings)
+            migrating = True
+        database = await stack.enter_async_context(Database.open(dsn))
+        await _check(database, box, chains, migrating=migrating)
+        yield Services(
+            settings=settings,
+            chains=chains,
+            database=database,
+            box=box,
+            watches=WatchStore(database),
+            chain_states=ChainStates(database),
+            endpoints=EndpointStore(database, box, settings.allowed_networks),
+            deliveries=DeliveryLog(database),
+            transactions=TransactionList(database),
+            events=EventList(database),
+            api_keys=ApiKeyStore(database),
+        )
+
+
+def _operators_box(settings: Settings) -> SecretBox:
+    if settings.secret_key is None:
+        message = (
+            "CHAINBELL_SECRET_KEY is missing: with CHAINBELL_DATABASE_URL you keep the key that encrypts secrets. "
+            "Make one with `openssl rand -base64 32`, and keep it as safe as your backups"
+        )
+        raise ConfigurationError(message)
+    return SecretBox(parse_secret_key(settings.secret_key.get_secret_value()))
+
+
+def _box_beside(data_dir: Path, settings: Settings) -> SecretBox:
+    if settings.secret_key is not None:
+        return _operators_box(settings)
+    return SecretBox(load_or_create_key(data_dir))
+
+
+async def _check(database: Database, box: SecretBox, chains: Mapping[str, ChainDefinition], *, migrating: bool) -> None:
+    async with database.connection() as connection:
+        if migrating:
+            for name in await migrate(connection):
+                _log.info("migrated", migration=name)
+        elif missing := await missing_migrations(connection):
+            message = f"the database lacks {', '.join(missing)}: run `chainbell migrate` first"
+            raise ConfigurationError(message)
+        await check_secret_key(connection, box)
+    for definition in chains.values():
+        await ChainStates(database).redefine(definition)
+
+
+async def run(settings: Settings) -> None:
+    """Follow every chain that has a node, deliver, and serve the API, until SIGTERM or SIGINT.
+
+    Raises `ConfigurationError` for what must be mended before it can start.
+    """
+    _require_screening(settings)
+    stop = asyncio.Event()
+    with stop_on_signals(stop), closing(listen_on(settings.api_host, settings.api_port)) as listener:
+        async with AsyncExitStack() as stack:
+            services = await _wait_for_services(settings, stack, stop)
+            if services is not None:
+                host, port = listener.getsockname()[:2]
+                _log.info("running", api=f"http://{host}:{port}/v2", chains=sorted(settings.nodes))
+                await supervise(_parts(services, listener), stop)
+    _log.info("stopped")
+
+
+def _require_screening(settings: Settings) -> None:
+    if settings.screening != "off":
+        message = (
+            "there is no AML screening yet: set CHAINBELL_SCREENING=off to say that deposits may succeed unscreened. "
+            "Without it nothing starts, so that nobody takes silence for a check"
+        )
+        raise ConfigurationError(message)
+    if not settings.nodes:
+        _log.warning("no chain has a node, so none is followed: set CHAINBELL_NODES__ETHEREUM or another")
+
+
+async def _wait_for_services(settings: Settings, stack: AsyncExitStack, stop: asyncio.Event) -> Services | None:
+    """Open the services, again and again while the database is away; None when asked to stop meanwhile."""
+    while not stop.is_set():
+        try:
+            return await stack.enter_async_context(open_services(settings, migrating=True))
+        except DatabaseError as error:
+            _log.warning("waiting", reason=str(error))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
+    return None
+
+
+def _parts(services: Services, listener: socket.socket) -> dict[str, Part]:
+    """Return everything that runs side by side, each able to be started anew."""
+    wake_delivery = asyncio.Event()
+    followed = {name: services.chains[name] for name in services.settings.nodes}
+    wake_follower = {name: asyncio.Event() for name in followed}
+    parts: dict[str, Part] = {
+        "api": partial(serve, create_api(_api_services(services)), listener),
+        "delivery": partial(_deliver, services, wake_delivery),
+        "delivery wake-ups": partial(_hear_of_events, services.database, wake_delivery),
+        "housekeeping": partial(_keep_house, services.database),
+    }
+    for name, definition in followed.items():
+        urls = services.settings.nodes[name]
+        parts[f"chain {name}"] = partial(_follow, services, definition, wake_follower[name])
+        for number, url in enumerate(urls, start=1):
+            if url.ws is not None:
+                parts[f"chain {name} hints {number}"] = HeadHints(_node(url), wake_follower[name], random.random).run
+    return parts
+
+
+async def _follow(services: Services, definition: ChainDefinition, wake: asyncio.Event) -> None:
+    """Follow one chain: nodes, watcher and tracker joined."""
+    settings = services.settings
+    pool = open_pool(
+        definition,
+        [_node(url) for url in settings.nodes[definition.name]],
+        Surroundings(now, time.monotonic, random.random),
+        genesis_hash=await services.chain_states.genesis(definition.name),
+        timeout=settings.node_timeout_seconds,
+    )
+    policy = Policy(definition.required_depth, screening=settings.screening != "off")
+    tracker = Tracker(LedgerStore(services.database, publish), definition, policy)
+    identity = f"{socket.gethostname()}/{os.getpid()}/{random.getrandbits(32):08x}"
+    follower = Follower(definition, pool, services.chain_states, tracker, identity=identity, wake=wake, clock=now)
+    try:
+        await follower.run()
+    finally:
+        await pool.close()
+
+
+async def _deliver(services: Services, wake: asyncio.Event) -> None:
+    settings = services.settings
+    store = PostgresDeliveryStore(services.database, services.box)
+    timeout = timedelta(seconds=settings.delivery_timeout_seconds)
+    async with HttpSender(settings.allowed_networks, timeout=timeout) as sender:
+        pace = Pace(concurrency=settings.delivery_concurrency)
+        await DeliveryWorker(store, sender, wake=wake, jitter=random.random, pace=pace).run()
+
+
+async def _hear_of_events(database: Database, wake: asyncio.Event) -> None:
+    """Listen for new events for ever; while PostgreSQL is away the worker polls."""
+    while True:
+        try:
+            await listen(database, EVENTS_CHANNEL, wake)
+        except DatabaseError as error:
+            _log.warning("waiting", reason=str(error))
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _keep_house(database: Database) -> None:
+    """Make room for attempts to come, and forget what need not be remembered."""
+    while True:
+        try:
+            await ensure_attempt_partitions(database, now())
+            await forget_old_keys(database, now())
+        except DatabaseError as error:
+            _log.warning("waiting", reason=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+            continue
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _node(url: NodeUrl) -> NodeEndpoint:
+    return NodeEndpoint(name=url.masked, url=url.url, websocket=url.ws)
+
+
+def _api_services(services: Services) -> ApiServices:
+    return ApiServices()

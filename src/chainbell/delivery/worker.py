@@ -1,0 +1,244 @@
+"""The delivery loop: claim, sign, POST, record. No transaction is open while a POST runs."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from chainbell.delivery.outcome import Attempt, classify
+from chainbell.delivery.port import Claim, Claimed, DeliveryStore, Recorded, Room, Sender
+from chainbell.delivery.signature import sign
+from chainbell.domain.errors import DatabaseError
+from chainbell.telemetry import clock
+from chainbell.telemetry.checkpoints import Checkpoint, reached
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much a worker does at a time, and how long it waits."""
+
+    concurrency: int = 50
+    """POSTs in flight."""
+    per_endpoint: int = 8
+    """POSTs in flight at one endpoint."""
+    recorders: int = 4
+    """Results written at a time, so that deliveries leave database connections to everybody else."""
+    lease_margin: timedelta = timedelta(seconds=10)
+    """How much longer a lease is than the longest POST. Half of it may pass between claim and POST."""
+    poll: timedelta = timedelta(seconds=5)
+    """Longest wait for a wake-up that never comes, and for the lease of a worker that died."""
+    breath: timedelta = timedelta(milliseconds=10)
+    """Least time between two looks for work: what is freed meanwhile is filled by one query."""
+    housekeeping: timedelta = timedelta(minutes=1)
+
+
+class DeliveryWorker:
+    """Sends what is due until it is cancelled; then it claims no more, lets running POSTs end, and records them.
+
+    `wake` is set by whoever knows that there is work, such as a LISTEN. `jitter` returns a random fraction, 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        sender: Sender,
+        *,
+        wake: asyncio.Event,
+        jitter: Callable[[], float],
+        pace: Pace | None = None,
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._wake = wake
+        self._jitter = jitter
+        self._pace = pace or Pace()
+        self._lease = sender.timeout + self._pace.lease_margin
+        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._claiming: asyncio.Task[Claimed] | None = None
+        self._recorders = asyncio.Semaphore(self._pace.recorders)
+        self._next_look = 0.0
+        self._next_housekeeping = 0.0
+
+    async def run(self) -> None:
+        """Work until cancelled, then drain. A second cancellation ends the drain."""
+        try:
+            while True:
+                self._wake.clear()
+                if not await self._look_for_work():
+                    await self._rest()
+        finally:
+            await self._drain()
+
+    async def _look_for_work(self) -> bool:
+        """Start what is due and fits; return whether to look again at once."""
+        room = self._room()
+        if room.total == 0:
+            return False
+        await self._breathe()
+        try:
+            requeued = await self._keep_house()
+            found, lease_ends = await self._claim(room)
+        except DatabaseError as error:
+            _log.warning("deliveries_wait_for_database", reason=str(error))
+            return False
+        for claim in found.claims:
+            self._start(claim, lease_ends)
+        return found.more or requeued
+
+    async def _claim(self, room: Room) -> tuple[Claimed, float]:
+        lease_ends = _monotonic() + self._lease.total_seconds()  # counted from before the database counts: never longer
+        self._claiming = asyncio.create_task(self._store.claim(room, self._lease, clock.now()))
+        found = await asyncio.shield(self._claiming)
+        self._claiming = None
+        return found, lease_ends
+
+    def _room(self) -> Room:
+        concurrency = self._pace.concurrency
+        return Room(
+            total=concurrency - len(self._running),
+            per_endpoint=min(self._pace.per_endpoint, concurrency),
+            failing=max(1, concurrency // 2),
+            busy=Counter(claim.endpoint_id for claim in self._running.values()),
+        )
+
+    def _start(self, claim: Claim, lease_ends: float) -> None:
+        if claim.rescued:
+            _log.warning("delivery_rescued", **_names(claim))
+        task = asyncio.create_task(self._deliver(claim, lease_ends), name=f"delivery {claim.delivery_id}")
+        self._running[task] = claim
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        claim = self._running.pop(task)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery_crashed", **_names(claim), exc_info=error)
+
+    async def _deliver(self, claim: Claim, lease_ends: float) -> None:
+        reached(Checkpoint.DELIVERY_CLAIMED)
+        latest_start = lease_ends - (self._sender.timeout + self._pace.lease_margin / 2).total_seconds()
+        if _monotonic() > latest_start:
+            _log.warning("delivery_given_back", **_names(claim), reason="its lease was nearly over before it was sent")
+            await self._give_back([claim])
+            return
+        headers = sign(claim.secrets, claim.event_id, clock.now(), claim.body, claim.version)
+        attempt = await self._sender.post(claim.url, headers, claim.body)
+        reached(Checkpoint.DELIVERY_POSTED)
+        async with self._recorders:
+            await self._record(claim, attempt, lease_ends)
+
+    async def _record(self, claim: Claim, attempt: Attempt, lease_ends: float) -> None:
+        """Write the result, again and again while the database is away, as long as the lease is ours."""
+        pause = 0.1
+        while True:
+            now = clock.now()
+            try:
+                recorded = await self._store.record(claim, attempt, now, self._jitter())
+            except DatabaseError as error:
+                if _monotonic() + pause > lease_ends:
+                    _log.error(
+                        "delivery_result_lost", **_names(claim), reason=str(error), effect="it will be sent once more"
+                    )
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+                continue
+            reached(Checkpoint.DELIVERY_RECORDED)
+            self._tell(claim, attempt, recorded)
+            return
+
+    def _tell(self, claim: Claim, attempt: Attempt, recorded: Recorded | None) -> None:
+        if recorded is None:
+            _log.warning("delivery_result_thrown_away", **_names(claim), reason="somebody else owns it by now")
+            return
+        decision = recorded.decision
+        if recorded.recovered:
+            self._next_housekeeping = 0.0
+        _log.info(
+            "delivery_attempted",
+            **_names(claim),
+            outcome=classify(attempt).value,
+            status_code=attempt.status,
+            failure=attempt.failure,
+            duration_ms=round(attempt.duration / timedelta(milliseconds=1)),
+            delivery_status=decision.status.value,
+            next_attempt_at=decision.next_attempt_at and decision.next_attempt_at.isoformat(),
+        )
+        if decision.disable:
+            _log.error("endpoint_disabled", endpoint_id=claim.endpoint_id, reason="it answered 410 Gone")
+
+    async def _keep_house(self) -> bool:
+        """Queue once more what an outage exhausted, seldom, and at once when one ended; tell whether there may be more."""
+        if _monotonic() < self._next_housekeeping:
+            return False
+        requeued = await self._store.requeue_after_outage(clock.now())
+        if requeued:
+            _log.info("deliveries_requeued_after_outage", count=requeued)
+            return True
+        self._next_housekeeping = _monotonic() + self._pace.housekeeping.total_seconds()
+        return False
+
+    async def _breathe(self) -> None:
+        delay = self._next_look - _monotonic()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        self._next_look = _monotonic() + self._pace.breath.total_seconds()
+
+    async def _rest(self) -> None:
+        """Wait for a wake-up, for the next delivery to become due, or for the next poll, whichever is first."""
+        now = clock.now()
+        wait = self._pace.poll
+        try:
+            due = await self._store.next_due(now)
+        except DatabaseError:
+            due = None
+        if due is not None:
+            wait = min(wait, _until(due, now))
+        try:
+            async with asyncio.timeout(wait.total_seconds()):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _drain(self) -> None:
+        """End in order: give back what was claimed and not started, let POSTs end, and record them."""
+        if self._claiming is not None:
+            await self._return_unstarted(self._claiming)
+        if not self._running:
+            return
+        _log.info("deliveries_draining", running=len(self._running))
+        running = list(self._running)
+        _, late = await asyncio.wait(running, timeout=self._lease.total_seconds())
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("deliveries_not_drained", count=len(late), effect="they will be sent once more")
+            await asyncio.wait(late)
+
+    async def _return_unstarted(self, claiming: asyncio.Task[Claimed]) -> None:
+        await asyncio.wait([claiming])
+        if not claiming.cancelled() and claiming.exception() is None:
+            await self._give_back(claiming.result().claims)
+
+    async def _give_back(self, claims: Sequence[Claim]) -> None:
+        try:
+            await self._store.give_back(claims)
+        except DatabaseError as error:
+            _log.warning("deliveries_not_given_back", count=len(claims), reason=str(error), effect="their leases will end")
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _until(moment: datetime, now: datetime) -> timedelta:
+    return max(moment - now, timedelta(milliseconds=1))
+
+
+def _names(claim: Claim) -> dict[str, object]:
+    return {"delivery_id": claim.delivery_id, "event_id": claim.event_id, "endpoint_id": claim.endpoint_id}

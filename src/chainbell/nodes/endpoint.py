@@ -1,0 +1,35 @@
+"""Where a node is, and what to call it without its secrets. Pure."""
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_SHORTEST_PASSWORD = 4
+_SHORTEST_KEY = 8
+"""Shorter segments of a path are words like ``v3`` and ``rpc``; providers' keys are much longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One node as it was configured. Only ``name`` may be shown."""
+
+    name: str
+    """The URL without credentials and keys."""
+    url: str = field(repr=False)
+    """``http(s)``: where JSON-RPC is posted to."""
+    websocket: str | None = field(repr=False, default=None)
+    """``ws(s)``: where new heads are announced; None: polling alone."""
+
+    def scrub(self, text: str) -> str:
+        """``text`` (something a node or a library said) without the parts of the URLs that may be secret."""
+        for secret in sorted(_secrets(self.url) | _secrets(self.websocket or ""), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+
+def _secrets(url: str) -> set[str]:
+    """User and password, and what in the path or the query is long enough to be a key."""
+    parts = urlsplit(url)
+    credentials = {part for part in (parts.username, parts.password) if part and len(part) >= _SHORTEST_PASSWORD}
+    values = {value for _, value in parse_qsl(parts.query)}
+    keys = {part for part in {*parts.path.split("/"), *values} if len(part) >= _SHORTEST_KEY}
+    return {form for secret in credentials | keys for form in (secret, unquote(secret))}

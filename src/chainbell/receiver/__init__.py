@@ -1,0 +1,1 @@
+"""What a receiver of our webhooks uses."""

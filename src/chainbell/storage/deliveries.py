@@ -1,0 +1,275 @@
+"""What the delivery worker claims and records. See 0001_initial.sql for lanes: order holds within each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from chainbell.delivery.outcome import Attempt, Circumstances, Decision, Outcome, Standing, classify, decide
+from chainbell.delivery.port import Claim, Claimed, Recorded, Room
+from chainbell.delivery.schedule import DEFAULT_SCHEDULE
+from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
+from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.endpoints import disable_endpoint, secret_row
+from chainbell.storage.locks import lock_feed, lock_lanes
+from chainbell.storage.requeue import requeue_some
+from chainbell.storage.sealing import SecretBox
+
+_WINDOW = 50
+"""How many due deliveries of one endpoint a claim looks at; what waits for an earlier one is set aside then."""
+
+# Who holds up whom: an earlier one of the lane that is pending and blocking.
+HELD_UP = """
+exists (select from deliveries earlier
+    where earlier.endpoint_id = d.endpoint_id and earlier.resource_id = d.resource_id
+        and earlier.event_position < d.event_position and earlier.status = 'pending' and earlier.blocking)
+"""
+
+_FREE = "(d.lease_until is null or d.lease_until < clock_timestamp())"
+
+# The endpoints in turn, each with what it has room for: its n-th delivery comes after the (n-1)-th of every other.
+# $1 now, $2 per endpoint, $3 and $4 busy, $5 window, $6 places for failing endpoints, $7 total
+_LOOK = f"""
+with endpoint as materialized (
+    select e.id, e.failing_since is not null as failing, coalesce(b.busy, 0) as busy,
+        case when e.failing_since is null then $2::integer else 1 end - coalesce(b.busy, 0) as room
+    from endpoints e left join unnest($3::uuid[], $4::integer[]) as b (id, busy) using (id)
+    where e.enabled and e.deleted_at is null
+), due as materialized (
+    select e.failing, e.busy, e.room, d.*
+    from endpoint e cross join lateral (
+        select d.id, d.endpoint_id, d.resource_id, d.next_attempt_at, d.event_position, {HELD_UP} as held_up
+        from deliveries d
+        where d.endpoint_id = e.id and d.status = 'pending' and not d.waiting and d.next_attempt_at <= $1 and {_FREE}
+        order by d.next_attempt_at, d.event_position limit $5
+    ) d
+    where e.room > 0
+), turn as (
+    select *, busy + row_number() over (partition by endpoint_id order by next_attempt_at, event_position) as turn
+    from due where not held_up
+), place as (
+    select *, row_number() over (partition by failing order by turn, random()) as place
+    from turn where turn - busy <= room
+), picked as (
+    select id, endpoint_id, resource_id, turn, next_attempt_at from place
+    where not failing or place <= $6::integer - (select coalesce(sum(busy), 0) from endpoint where failing)
+    order by turn, next_attempt_at, event_position limit $7
+)
+select id, endpoint_id, resource_id, false as held_up from picked
+union all
+select id, endpoint_id, resource_id, true from due where held_up
+"""  # noqa: S608 - made of literals
+
+# Everything is asked again here: another worker may have been faster. $1 ids, $2 now, $3 lease
+_CLAIM = f"""
+with free as (
+    select d.id, d.lease_until from unnest($1::bigint[]) as picked (id) join deliveries d using (id)
+    where d.status = 'pending' and not d.waiting and d.next_attempt_at <= $2 and {_FREE} and not {HELD_UP}
+    order by d.id for update of d skip locked
+)
+update deliveries d set fence = fence + 1, lease_until = clock_timestamp() + $3::interval
+from free, events v, endpoints p
+where d.id = free.id and v.position = d.event_position and p.id = d.endpoint_id
+returning d.id, d.fence, d.endpoint_id, d.resource_id, v.id as event_id, d.event_position, p.version, p.url,
+    free.lease_until is not null as rescued, case p.version when 1 then v.body_v1 else v.body_v2 end as body
+"""  # noqa: S608 - the same
+
+_SECRETS = """
+select s.id, s.endpoint_id, s.sealed
+from unnest($1::uuid[]) as wanted (endpoint_id) join endpoint_secrets s using (endpoint_id)
+where s.expires_at is null or s.expires_at > $2
+order by s.expires_at is not null, s.created_at desc, s.id
+"""
+
+_SET_ASIDE = f"""
+update deliveries d set waiting = true
+where d.id = any($1::bigint[]) and d.status = 'pending' and not d.waiting and {HELD_UP}
+"""  # noqa: S608 - the same
+
+_GIVE_BACK = """
+update deliveries d set lease_until = null
+from unnest($1::bigint[], $2::bigint[]) as mine (id, fence)
+where d.id = mine.id and d.fence = mine.fence and d.status = 'pending'
+"""
+
+_OWNED = """
+select d.resource_id, d.attempts, d.blocking, d.alone, d.attempted_at, d.requeued, p.failing_since
+from deliveries d join endpoints p on p.id = d.endpoint_id
+where d.id = $1 and d.fence = $2 and d.status = 'pending' for update of d
+"""
+
+_RECORD = """
+with attempt as (
+    insert into attempts (delivery_id, account_id, started_at, duration_ms, outcome, status_code, error, response)
+    select id, account_id, $11, $12, $13, $14, $15, $16 from deliveries where id = $1
+)
+update deliveries set status = $2, blocking = $3, waiting = false, attempts = $4, alone = $5, attempted_at = $6,
+    next_attempt_at = coalesce($7, next_attempt_at), outage = $8, exhausted_at = $9, lease_until = null, updated_at = $6
+where id = $1 and fence = $10
+"""
+
+_FAILING = "update endpoints set failing_since = $2 where id = $1 and failing_since is null"
+_ANSWERS = "update endpoints set failing_since = null where id = $1 and failing_since is not null returning id"
+
+# All that wait, up to and with the first that holds up the rest.
+_SET_FREE = """
+update deliveries set waiting = false
+where endpoint_id = $1 and resource_id = $2 and status = 'pending' and waiting
+    and event_position <= coalesce((
+        select min(event_position) from deliveries
+        where endpoint_id = $1 and resource_id = $2 and status = 'pending' and blocking), 9223372036854775807)
+"""
+
+_NEXT_DUE = """
+select min(d.next_attempt_at)
+from endpoints e cross join lateral (
+    select d.next_attempt_at from deliveries d
+    where d.endpoint_id = e.id and d.status = 'pending' and not d.waiting and d.next_attempt_at > $1
+    order by d.next_attempt_at limit 1
+) d
+where e.enabled and e.deleted_at is null
+"""
+
+
+class PostgresDeliveryStore:
+    """The `DeliveryStore` of the delivery worker."""
+
+    def __init__(self, database: Database, box: SecretBox, schedule: Sequence[timedelta] = DEFAULT_SCHEDULE) -> None:
+        self._database = database
+        self._box = box
+        self._schedule = schedule
+
+    async def claim(self, room: Room, lease: timedelta, now: datetime) -> Claimed:
+        """Take what is due: of each endpoint the longest due first, of a lane only what no earlier one holds up."""
+        async with self._database.connection() as connection:
+            found = await connection.fetch(
+                _LOOK,
+                now,
+                room.per_endpoint,
+                list(room.busy),
+                list(room.busy.values()),
+                _WINDOW,
+                room.failing,
+                room.total,
+            )
+            picked = [row["id"] for row in found if not row["held_up"]]
+            rows = await connection.fetch(_CLAIM, picked, now, lease) if picked else []
+            secrets = await self._secrets(connection, {row["endpoint_id"] for row in rows}, now)
+        held_up = [row for row in found if row["held_up"]]
+        if held_up:
+            await self._set_aside(held_up)
+        rows.sort(key=lambda row: (row["event_position"], row["id"]))
+        return Claimed([_to_claim(row, secrets.get(row["endpoint_id"], ())) for row in rows], more=bool(found))
+
+    async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> Recorded | None:
+        """Write an attempt and what follows from it in one transaction, if the claim's fence is still in force."""
+        async with self._database.transaction() as connection:
+            if classify(attempt) is Outcome.GONE:
+                await lock_feed(connection)
+            await lock_lanes(connection, [(claim.endpoint_id, claim.resource_id)])
+            row = await connection.fetchrow(_OWNED, claim.delivery_id, claim.fence)
+            if row is None:
+                return None
+            around = Circumstances(now, jitter, self._schedule, row["failing_since"])
+            decision = decide(_to_standing(row), attempt, around)
+            recovered = await _write_health(connection, claim.endpoint_id, decision, now)
+            await _write(connection, claim, attempt, decision, now)
+            if not decision.blocking:
+                await connection.execute(_SET_FREE, claim.endpoint_id, claim.resource_id)
+        return Recorded(decision, recovered)
+
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        """End leases of deliveries that were not sent."""
+        ordered = sorted((claim.delivery_id, claim.fence) for claim in claims)
+        async with self._database.connection() as connection:
+            await connection.execute(_GIVE_BACK, [id_ for id_, _ in ordered], [fence for _, fence in ordered])
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """Return when the next delivery of an enabled endpoint becomes due after `now`."""
+        async with self._database.connection() as connection:
+            due: datetime | None = await connection.fetchval(_NEXT_DUE, now)
+        return due
+
+    async def requeue_after_outage(self, now: datetime) -> int:
+        """Queue once more up to a batch of what was exhausted in outages that are over; return how many."""
+        return await requeue_some(self._database, now)
+
+    async def _secrets(
+        self, connection: Connection, endpoint_ids: set[UUID], now: datetime
+    ) -> Mapping[UUID, tuple[str, ...]]:
+        rows = await connection.fetch(_SECRETS, sorted(endpoint_ids), now) if endpoint_ids else []
+        opened: dict[UUID, tuple[str, ...]] = {}
+        for row in rows:
+            secret = self._box.open(row["sealed"], secret_row(row["id"])).decode()
+            opened[row["endpoint_id"]] = (*opened.get(row["endpoint_id"], ()), secret)
+        return opened
+
+    async def _set_aside(self, rows: Sequence[Record]) -> None:
+        """Look no more at what waits: the end of what holds it up sets it free, under the same lock."""
+        async with self._database.transaction() as connection:
+            await lock_lanes(connection, {(str(row["endpoint_id"]), row["resource_id"]) for row in rows})
+            await connection.execute(_SET_ASIDE, sorted(row["id"] for row in rows))
+
+
+async def _write(connection: Connection, claim: Claim, attempt: Attempt, decision: Decision, now: datetime) -> None:
+    exhausted_at = now if decision.status is DeliveryStatus.EXHAUSTED else None
+    state: tuple[Any, ...] = (
+        decision.status.value,
+        decision.blocking,
+        decision.attempts,
+        decision.alone,
+        now,
+        decision.next_attempt_at,
+        decision.outage,
+        exhausted_at,
+        claim.fence,
+    )
+    error = attempt.failure and f"{attempt.failure.value}: {attempt.detail}"
+    await connection.execute(
+        _RECORD,
+        claim.delivery_id,
+        *state,
+        attempt.started_at,
+        round(attempt.duration / timedelta(milliseconds=1)),
+        classify(attempt).value,
+        attempt.status,
+        error,
+        attempt.response,
+    )
+
+
+async def _write_health(connection: Connection, endpoint_id: str, decision: Decision, now: datetime) -> bool:
+    """Note an outage's begin or end; return whether one ended. The endpoint's row is only touched when that changes."""
+    recovered = False
+    if decision.status is DeliveryStatus.SUCCEEDED:
+        recovered = await connection.fetchval(_ANSWERS, endpoint_id) is not None
+    elif decision.failing_since is not None:
+        await connection.execute(_FAILING, endpoint_id, decision.failing_since)
+    if decision.disable:
+        await disable_endpoint(connection, endpoint_id, "it answered 410 Gone: it wants no more webhooks", now)
+    return recovered
+
+
+def _to_claim(row: Record, secrets: tuple[str, ...]) -> Claim:
+    return Claim(
+        delivery_id=row["id"],
+        fence=row["fence"],
+        endpoint_id=str(row["endpoint_id"]),
+        resource_id=row["resource_id"],
+        event_id=row["event_id"],
+        version=WebhookVersion(row["version"]),
+        url=row["url"],
+        secrets=secrets,
+        body=row["body"],
+        rescued=row["rescued"],
+    )
+
+
+def _to_standing(row: Record) -> Standing:
+    return Standing(
+        attempts=row["attempts"],
+        blocking=row["blocking"],
+        alone=row["alone"],
+        attempted_at=row["attempted_at"],
+        requeued=row["requeued"],
+    )

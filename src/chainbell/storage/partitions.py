@@ -1,0 +1,39 @@
+"""Partitions of the attempts by month, made before they are needed."""
+
+from datetime import UTC, datetime
+
+from chainbell.storage.database import Database
+from chainbell.storage.locks import lock_partitions
+
+
+async def ensure_attempt_partitions(database: Database, now: datetime) -> list[str]:
+    """Make the partitions of this month and the next where they are missing, and return the names of those made.
+
+    Attempts of these months that the default partition took meanwhile move into them. Called at start and each day.
+    """
+    this = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return [name for begin in (this, _next_month(this)) for name in await _ensure(database, begin)]
+
+
+async def _ensure(database: Database, begin: datetime) -> list[str]:
+    name = f"attempts_{begin:%Y_%m}"
+    async with database.transaction() as connection:
+        await lock_partitions(connection)
+        if await connection.fetchval("select to_regclass($1) is not null", name):
+            return []
+        # First without attaching it, because a partition that overlaps rows of the default one is refused.
+        await connection.execute(f"create table {name} (like attempts including constraints)")
+        await connection.execute("lock table attempts in access exclusive mode")
+        moving = (begin, _next_month(begin))
+        await connection.execute(
+            f"with moved as (delete from attempts_default where started_at >= $1 and started_at < $2 returning *) "  # noqa: S608 - the name is ours
+            f"insert into {name} select * from moved",
+            *moving,
+        )
+        bounds = " to ".join(f"('{moment.isoformat()}')" for moment in moving)
+        await connection.execute(f"alter table attempts attach partition {name} for values from {bounds}")
+    return [name]
+
+
+def _next_month(begin: datetime) -> datetime:
+    return begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
