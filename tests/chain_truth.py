@@ -56,7 +56,12 @@ def _of_transaction(
     if int(transaction["value"], 16) and transaction["to"] is not None:
         moves.append(("", transaction["from"], transaction["to"], int(transaction["value"], 16)))
     for log in receipt["logs"]:
-        if log["address"].lower() in tokens and log["topics"][0] == TRANSFER and len(log["topics"]) == 3 and int(log["data"], 16):
+        if (
+            log["address"].lower() in tokens
+            and log["topics"][0] == TRANSFER
+            and len(log["topics"]) == 3
+            and int(log["data"], 16)
+        ):
             sender, recipient = ("0x" + topic[-40:] for topic in log["topics"][1:])
             moves.append((log["address"].lower(), sender, recipient, int(log["data"], 16)))
     counted: Counter[tuple[str, str, str]] = Counter()

@@ -1,11 +1,16 @@
 """Fixtures for tests that need PostgreSQL: a fresh database each, or a data directory of an embedded server."""
 
+import asyncio
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from chainbell.storage.embedded import embedded_server
 from chainbell.storage.migrate import migrate
+from tests.embedded import Hold, Holder
 from tests.postgres import Migrate, TestCluster, end_servers_in, scratch_folder
 
 
@@ -44,3 +49,36 @@ def data_dir() -> Iterator[Path]:
     with scratch_folder() as folder:
         yield folder / "data"
         end_servers_in(folder)
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Start processes that use a server; none is left at the end."""
+    with ExitStack() as ends:
+
+        def start(data_dir: Path, *options: str) -> Holder:
+            holder = Holder(data_dir, *options)
+            ends.callback(holder.end)
+            return holder
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def made_before() -> Iterator[Path]:
+    """Make a data directory that was used before, once, for tests that are not about its making."""
+
+    async def use(data_dir: Path) -> None:
+        async with embedded_server(data_dir):
+            pass
+
+    with scratch_folder() as folder:
+        asyncio.run(use(folder / "data"))
+        yield folder / "data"
+
+
+@pytest.fixture
+def used_dir(made_before: Path, data_dir: Path) -> Path:
+    """Copy that data directory."""
+    subprocess.run(["/bin/cp", "-a", made_before, data_dir], check=True)
+    return data_dir

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 
@@ -43,6 +44,7 @@ class House:
     definition: ChainDefinition
     anvil: Anvil
     pool: NodePool
+    url: str
 
     def tracker(self) -> Tracker:
         policy = Policy(self.definition.required_depth, screening=False)
@@ -121,12 +123,21 @@ class House:
             (row["capability"], "0x" + row["token"].hex() if row["token"] else "", row["ended_at"] is None) for row in rows
         }
 
+    async def cut_connections(self) -> None:
+        """End every other connection to this database, as an operator or a crash would."""
+        own = await asyncpg.connect(self.url)
+        await own.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        await own.close()
+
     async def in_trouble(self) -> bool:
         (row,) = await self.fetch("select trouble from chains")
         return row["trouble"] is not None
 
     async def check_stories(self) -> None:
-        """Each record's events: sequences and positions without a gap, `created` first, each success once till taken back."""
+        """Check each record's events: no gap in sequences and positions, `created` first, each success once till taken back."""
         rows = await self.fetch("select * from events order by position")
         assert [row["position"] for row in rows] == list(range(1, len(rows) + 1))
         assert len({row["id"] for row in rows}) == len(rows)
@@ -165,7 +176,7 @@ async def house(
         surroundings = Surroundings(now, time.monotonic, random.random)
         pool = open_pool(definition, [NodeEndpoint("anvil", node_url or anvil.url)], surroundings, timeout=5)
         try:
-            yield House(database, definition, anvil, pool)
+            yield House(database, definition, anvil, pool, url)
         finally:
             await pool.close()
 

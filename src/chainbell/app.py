@@ -41,6 +41,7 @@ from chainbell.storage.event_list import EventList
 from chainbell.storage.idempotency import forget_old_keys
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.migrate import migrate, missing_migrations
+from chainbell.storage.requeue import ReplayStore
 from chainbell.storage.sealing import SecretBox, check_secret_key, load_or_create_key, parse_secret_key
 from chainbell.storage.transaction_list import TransactionList
 from chainbell.storage.wakeups import EVENTS_CHANNEL, listen
@@ -69,6 +70,7 @@ class Services:
     chain_states: ChainStates
     endpoints: EndpointStore
     deliveries: DeliveryLog
+    replays: ReplayStore
     transactions: TransactionList
     events: EventList
     api_keys: ApiKeyStore
@@ -102,6 +104,7 @@ async def open_services(settings: Settings, *, migrating: bool = False) -> Async
             chain_states=ChainStates(database),
             endpoints=EndpointStore(database, box, settings.allowed_networks),
             deliveries=DeliveryLog(database),
+            replays=ReplayStore(database),
             transactions=TransactionList(database),
             events=EventList(database),
             api_keys=ApiKeyStore(database),
@@ -254,4 +257,17 @@ def _node(url: NodeUrl) -> NodeEndpoint:
 
 
 def _api_services(services: Services) -> ApiServices:
-    return ApiServices()
+    return ApiServices(
+        database=services.database,
+        chains=services.chains,
+        box=services.box,
+        watches=services.watches,
+        chain_states=services.chain_states,
+        endpoints=services.endpoints,
+        deliveries=services.deliveries,
+        replays=services.replays,
+        transactions=services.transactions,
+        events=services.events,
+        api_keys=services.api_keys,
+        now=now,
+    )

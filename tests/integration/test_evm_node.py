@@ -2,7 +2,8 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,8 +57,16 @@ def only(method: str, then: Answer | Fault) -> Rule:
 
 async def fill(anvil: Anvil, blocks: int) -> None:
     """Mine blocks with one coin transfer of as much as their height."""
-    for _ in range(blocks):
-        await anvil.send(anvil.accounts[0], X, await anvil.height() + 1)
+    for height in range(await anvil.height() + 1, await anvil.height() + 1 + blocks):
+        await anvil.receipt(await anvil.send(anvil.accounts[0], X, height))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if true():
+                return
+            await asyncio.sleep(0.01)
 
 
 def coins(blocks: list[ScannedBlock]) -> list[int]:
@@ -65,7 +74,7 @@ def coins(blocks: list[ScannedBlock]) -> list[int]:
 
 
 def assert_linked(blocks: list[ScannedBlock]) -> None:
-    for parent, child in zip(blocks, blocks[1:], strict=False):
+    for parent, child in pairwise(blocks):
         assert child.ref.parent_hash == parent.ref.hash
         assert child.ref.height == parent.ref.height + 1
 
@@ -82,7 +91,7 @@ async def test_tip_and_headers(node: EvmNode, anvil: Anvil) -> None:
     await anvil.mine(30)
     headers = await node.headers(0, 30)
     assert [header.height for header in headers] == list(range(31))
-    assert all(child.parent_hash == parent.hash for parent, child in zip(headers, headers[1:], strict=False))
+    assert all(child.parent_hash == parent.hash for parent, child in pairwise(headers))
     assert await node.tip() == headers[-1]
     assert await node.header(headers[7].hash) == headers[7]
     assert await node.header(b"\1" * 32) is None
@@ -101,7 +110,6 @@ async def test_finalized(lying_proxy: LyingProxy) -> None:
         for error in (ErrorObject(-39001, "Unknown block"), ErrorObject(-32602, "invalid tag")):
             lying_proxy.rule = only("eth_getBlockByNumber", error)
             assert await node.finalized() is None
-        lying_proxy.rule = only("eth_getBlockByNumber", {"jsonrpc": "2.0", "id": 0, "result": None})
         lying_proxy.rule = lambda _m, _p, answer: answer | {"result": None}
         assert await node.finalized() is None
         lying_proxy.rule = only("eth_getBlockByNumber", ErrorObject(-32603, "internal error"))
@@ -132,13 +140,13 @@ async def test_everything_that_moves(node: EvmNode, anvil: Anvil) -> None:
     nft = await anvil.deploy("Nft", "Apes", "APE")
     reverter, forwarder = await anvil.deploy("Reverter"), await anvil.deploy("Forwarder")
     first = await anvil.height() + 1
-    await anvil.invoke(accounts[0], token, "burst", X, [5, 0, 7, 5])
-    await anvil.invoke(accounts[0], spoof, "spoof", accounts[1], X, 10**9)
-    await anvil.invoke(accounts[0], nft, "mint", X, 7)
-    await anvil.send(accounts[2], reverter, 777, gas=60_000)
-    await anvil.send(accounts[3], None, 888, data=bytes.fromhex("60006000f3"))
-    await anvil.invoke(accounts[4], forwarder, "forward", X, value=999)
-    await anvil.token_transfer(token, accounts[0], X, 0)
+    await anvil.receipt(await anvil.invoke(accounts[0], token, "burst", X, [5, 0, 7, 5]))
+    await anvil.receipt(await anvil.invoke(accounts[0], spoof, "spoof", accounts[1], X, 10**9))
+    await anvil.receipt(await anvil.invoke(accounts[0], nft, "mint", X, 7))
+    await anvil.receipt(await anvil.send(accounts[2], reverter, 777, gas=60_000))
+    await anvil.receipt(await anvil.send(accounts[3], None, 888, data=bytes.fromhex("60006000f3")))
+    await anvil.receipt(await anvil.invoke(accounts[4], forwarder, "forward", X, value=999))
+    await anvil.receipt(await anvil.token_transfer(token, accounts[0], X, 0))
     node.list_tokens([raw(token), raw(nft)])
     blocks = await node.blocks_from(first, first + 6)
     assert [[(m.asset, m.amount, m.happened) for m in block.movements] for block in blocks] == [
@@ -161,8 +169,8 @@ async def test_fees_are_what_was_paid(node: EvmNode, anvil: Anvil) -> None:
     reverter = await anvil.deploy("Reverter")
     sender = anvil.accounts[5]
     before = await anvil.balance(sender)
-    await anvil.send(sender, X, 1000)
-    await anvil.send(sender, reverter, 2000, gas=60_000)
+    await anvil.receipt(await anvil.send(sender, X, 1000))
+    await anvil.receipt(await anvil.send(sender, reverter, 2000, gas=60_000))
     height = await anvil.height()
     blocks = await node.blocks_from(height - 1, height)
     paid = sum(transaction.fee for block in blocks for transaction in block.transactions)
@@ -204,8 +212,7 @@ async def test_a_reorg_between_body_and_receipts(node: EvmNode, anvil: Anvil, ly
         Held(release) if method == "eth_getBlockByNumber" else answer | {"result": None}
     )
     reading = asyncio.create_task(node.blocks_from(3, 5))
-    while lying_proxy.calls["eth_getBlockByNumber"] < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: lying_proxy.calls["eth_getBlockByNumber"] == 3)
     await anvil.reorg(3)
     release.set()
     with pytest.raises(BadAnswerError, match="no receipts"):
@@ -237,7 +244,7 @@ async def test_lying_receipts_are_refused(node: EvmNode, anvil: Anvil, lying_pro
     """Receipts that come too early, are of another block, or lack anything refuse the block, whichever way it is read."""
     token = await anvil.deploy("Token", "Tether", "USDT", 6, 10**12)
     node.list_tokens([raw(token)])
-    await anvil.token_transfer(token, anvil.accounts[0], X, 5)
+    await anvil.receipt(await anvil.token_transfer(token, anvil.accounts[0], X, 5))
     how, reason = RECEIPT_LIES[name]
     lying_proxy.rule = lambda method, _p, answer: cut(answer, how) if method == RECEIPTS else answer
 
@@ -299,10 +306,8 @@ async def test_without_block_receipts(node: EvmNode, anvil: Anvil, lying_proxy: 
     asked = lying_proxy.calls[RECEIPTS]
     assert await node.blocks([block.ref for block in expected]) == expected
     assert lying_proxy.calls[RECEIPTS] == asked
-    lie: Rule = lambda method, _p, answer: (  # noqa: E731 - one more rule
-        answer | {"result": None} if method == "eth_getTransactionReceipt" else answer
-    )
-    lying_proxy.rule = lie
+    one = "eth_getTransactionReceipt"
+    lying_proxy.rule = lambda method, _p, answer: answer | {"result": None} if method == one else answer
     with pytest.raises(BadAnswerError):
         await node.blocks_from(0, 6)
 
@@ -319,7 +324,6 @@ async def test_receipts_by_number_only(node: EvmNode, anvil: Anvil, lying_proxy:
     lying_proxy.rule = by_number
     assert await node.blocks([block.ref for block in expected]) == expected
     assert await node.blocks_from(1, 6) == expected
-    lying_proxy.rule = only(RECEIPTS, {"jsonrpc": "2.0", "id": 0, "result": other})
     lying_proxy.rule = lambda method, _p, answer: answer | {"result": other} if method == RECEIPTS else answer
     with pytest.raises(BadAnswerError, match="another block"):
         await node.blocks_from(2, 2)
@@ -385,8 +389,7 @@ async def test_one_round_trip_per_new_block(node: EvmNode, anvil: Anvil, lying_p
     lying_proxy.calls.clear()
     lying_proxy.rule = lambda _m, _p, _a: Held(release)
     reading = asyncio.create_task(node.blocks([ref]))
-    while lying_proxy.calls.total() < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: lying_proxy.calls.total() == 2)
     release.set()
     assert [block.ref for block in await reading] == [BlockRef(3, ref.hash, ref.parent_hash)]
     assert lying_proxy.calls == {"eth_getBlockByHash": 1, RECEIPTS: 1}

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +24,8 @@ from tests.rpcproxy import DropConnection, HttpStatus, LyingProxy, SlowBody, hon
 
 NOBODY = "http://127.0.0.1:1"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LATER = ("--timestamp", str(2**31))
+"""Another genesis than that of an anvil started in the same second."""
 QUICK = Backoff(first=0.01, cap=0.05)
 
 
@@ -35,39 +37,31 @@ class Clock:
     chance: float = 0.999
 
     def surroundings(self) -> Surroundings:
-        return Surroundings(
-            lambda: START + timedelta(seconds=self.seconds), lambda: self.seconds, lambda: self.chance
-        )
+        return Surroundings(lambda: START + timedelta(seconds=self.seconds), lambda: self.seconds, lambda: self.chance)
 
 
-@dataclass
-class Definitions:
-    """Definitions of a development chain, with or without a genesis."""
-
-    changes: dict[str, object] = field(default_factory=dict)
-
-    def make(self, **changes: object) -> ChainDefinition:
-        return ChainDefinition.model_validate(
-            {
-                "name": "anvil",
-                "kind": "evm",
-                "caip2": "eip155:31337",
-                "wire_name": "ANVIL",
-                "mode": "test",
-                "native": {"symbol": "ETH", "decimals": 18},
-                "block_seconds": 1,
-                "required_confirmations": 3,
-                "reorg_limit": 64,
-                "drop_after_seconds": 600,
-                "poll_seconds": 1,
-                "checks": ["gas", "bloom"],
-                "capabilities": ["coin", "logs"],
-            }
-            | changes
-        )
+def definition_with(**changes: object) -> ChainDefinition:
+    return ChainDefinition.model_validate(
+        {
+            "name": "anvil",
+            "kind": "evm",
+            "caip2": "eip155:31337",
+            "wire_name": "ANVIL",
+            "mode": "test",
+            "native": {"symbol": "ETH", "decimals": 18},
+            "block_seconds": 1,
+            "required_confirmations": 3,
+            "reorg_limit": 64,
+            "drop_after_seconds": 600,
+            "poll_seconds": 1,
+            "checks": ["gas", "bloom"],
+            "capabilities": ["coin", "logs"],
+        }
+        | changes
+    )
 
 
-DEFINITION = Definitions().make()
+DEFINITION = definition_with()
 
 
 @asynccontextmanager
@@ -76,11 +70,9 @@ async def pool_of(
     clock: Clock | None = None,
     definition: ChainDefinition = DEFINITION,
     genesis: bytes | None = None,
-    timeout: float = 10.0,
 ) -> AsyncIterator[NodePool]:
     nodes = [
-        EvmNode(Rpc(Endpoint(f"node {n}", url), timeout=timeout), checks=frozenset(BlockCheck))
-        for n, url in enumerate(urls)
+        EvmNode(Rpc(Endpoint(f"node {n}", url), timeout=10), checks=frozenset(BlockCheck)) for n, url in enumerate(urls)
     ]
     pool = NodePool(definition, nodes, (clock or Clock()).surroundings(), genesis_hash=genesis)
     try:
@@ -91,7 +83,9 @@ async def pool_of(
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():
+        while True:
+            if true():
+                return
             await asyncio.sleep(0.01)
 
 
@@ -160,7 +154,7 @@ async def test_a_node_of_another_chain_is_never_read(anvil: Anvil) -> None:
     """A wrong chain id is refused loudly, before anything else was asked, until the node is put right."""
     clock = Clock()
     async with Anvil(chain_id=1) as other, LyingProxy(other.url) as proxy, pool_of(proxy.url, clock=clock) as pool:
-        with capture_logs() as logs, pytest.raises(NoUsableNodeError, match="expected chain id 31337 .*found chain id 1 "):
+        with capture_logs() as logs, pytest.raises(NoUsableNodeError, match=r"expected chain id 31337 .*found chain id 1 "):
             await pool.current()
         assert states(pool) == [NodeState.WRONG_CHAIN]
         assert [entry["log_level"] for entry in logs] == ["error"]
@@ -179,17 +173,17 @@ async def test_another_genesis_is_refused(anvil: Anvil) -> None:
     genesis = bytes.fromhex((await anvil.block_hash(0))[2:])
     wrong = bytes(32)
     for defined, stored in ((wrong, None), (None, wrong), (genesis, wrong)):
-        definition = Definitions().make(genesis_hash=defined)
+        definition = definition_with(genesis_hash=defined)
         async with pool_of(anvil.url, definition=definition, genesis=stored) as pool:
             with pytest.raises(NoUsableNodeError, match="genesis"):
                 await pool.current()
-    async with pool_of(anvil.url, definition=Definitions().make(genesis_hash=genesis), genesis=genesis) as pool:
+    async with pool_of(anvil.url, definition=definition_with(genesis_hash=genesis), genesis=genesis) as pool:
         await pool.current()
 
 
 async def test_the_first_genesis_binds_the_others(anvil: Anvil) -> None:
     """Where nothing is known of a genesis, that of the first node binds all others, and is there to be stored."""
-    async with Anvil() as other, pool_of(anvil.url, other.url) as pool:
+    async with Anvil(args=LATER) as other, pool_of(anvil.url, other.url) as pool:
         assert pool.genesis_hash is None
         await pool.current()
         await until(lambda: NodeState.UNTRIED not in states(pool))
@@ -200,7 +194,7 @@ async def test_the_first_genesis_binds_the_others(anvil: Anvil) -> None:
 async def test_a_swapped_node_is_dropped(anvil: Anvil) -> None:
     """A node that became one of another chain is refused from the first answer on."""
     clock = Clock()
-    async with LyingProxy(anvil.url) as proxy, Anvil() as other, pool_of(proxy.url, clock=clock) as pool:
+    async with LyingProxy(anvil.url) as proxy, Anvil(args=LATER) as other, pool_of(proxy.url, clock=clock) as pool:
         node = await pool.current()
         await node.tip()
         proxy.rule = lambda _m, _p, _a: DropConnection()
@@ -245,8 +239,8 @@ async def test_an_opened_pool_reads_its_definitions_tokens(anvil: Anvil) -> None
     """A pool opened from a definition reads the transfers of its tokens, and others when told."""
     token = await anvil.deploy("Token", "Tether", "USDT", 6, 10**9)
     contract = bytes.fromhex(token[2:])
-    definition = Definitions().make(tokens=[{"symbol": "USDT", "contract": contract, "decimals": 6}])
-    await anvil.token_transfer(token, anvil.accounts[0], anvil.accounts[1], 5)
+    definition = definition_with(tokens=[{"symbol": "USDT", "contract": contract, "decimals": 6}])
+    await anvil.receipt(await anvil.token_transfer(token, anvil.accounts[0], anvil.accounts[1], 5))
     pool = open_pool(definition, [Endpoint("node", anvil.url)], Clock().surroundings(), timeout=10)
     node = await pool.current()
     (block,) = await node.blocks_from(2, 2)

@@ -40,9 +40,9 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 
 @asynccontextmanager
-async def opened(url: str, *, timeout: float = 20.0, max_bytes: int = 2**24) -> AsyncIterator[Rpc]:
+async def opened(url: str, *, seconds: float = 20.0, max_bytes: int = 2**24) -> AsyncIterator[Rpc]:
     endpoint = Endpoint("http://***@node/***", url.replace("http://", f"http://joe:{KEY}@") + f"/v3/{KEY}?apikey={KEY}")
-    rpc = Rpc(endpoint, timeout=timeout, max_bytes=max_bytes)
+    rpc = Rpc(endpoint, timeout=seconds, max_bytes=max_bytes)
     try:
         yield rpc
     finally:
@@ -122,7 +122,7 @@ async def test_a_node_that_repeats_our_key_is_masked(rpc: Rpc, lying_proxy: Lyin
 async def test_nobody_there() -> None:
     """A node that is not running is unreachable, and the message says why."""
     async with opened("http://127.0.0.1:1") as rpc:
-        with pytest.raises(NodeUnreachableError, match="[Cc]onnect"):
+        with pytest.raises(NodeUnreachableError, match="onnect"):
             await rpc.call("eth_chainId")
 
 
@@ -138,7 +138,7 @@ async def test_retry_after_is_kept(rpc: Rpc, lying_proxy: LyingProxy) -> None:
 async def test_a_trickling_body_is_bounded_in_total(lying_proxy: LyingProxy) -> None:
     """A body that arrives byte by byte for ever ends at the total timeout, without any retry."""
     lying_proxy.rule = always(SlowBody(interval=0.02))
-    async with opened(lying_proxy.url, timeout=0.5) as rpc:
+    async with opened(lying_proxy.url, seconds=0.5) as rpc:
         start = time.monotonic()
         with pytest.raises(NodeTimeoutError, match=r"within 0\.5 s"):
             await rpc.call("eth_chainId")
@@ -149,7 +149,7 @@ async def test_a_trickling_body_is_bounded_in_total(lying_proxy: LyingProxy) -> 
 async def test_a_timed_out_batch_is_smaller_next_time(lying_proxy: LyingProxy) -> None:
     """A batch that takes too long is an error, and the next one asks for less at once."""
     lying_proxy.rule = always(SlowBody(interval=0.02))
-    async with opened(lying_proxy.url, timeout=0.3) as rpc:
+    async with opened(lying_proxy.url, seconds=0.3) as rpc:
         with pytest.raises(NodeTimeoutError):
             await rpc.batch(heights(8))
         assert rpc.batch_size("eth_getBlockByNumber") == 4
@@ -180,9 +180,7 @@ async def test_one_error_fails_the_batch(rpc: Rpc, lying_proxy: LyingProxy, anvi
 
 @pytest.mark.parametrize("answer", ["413", "error"])
 @pytest.mark.parametrize("limit", [1, 3, 7])
-async def test_batches_adapt_to_a_limit(
-    rpc: Rpc, lying_proxy: LyingProxy, anvil: Anvil, answer: Any, limit: int
-) -> None:
+async def test_batches_adapt_to_a_limit(rpc: Rpc, lying_proxy: LyingProxy, anvil: Anvil, answer: Any, limit: int) -> None:
     """A limit is found by few refusals and then kept to; a limit of 1 means one by one."""
     await anvil.mine(40)
     lying_proxy.batch_limit = BatchLimit(limit, answer)

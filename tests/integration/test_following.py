@@ -270,7 +270,9 @@ async def test_a_watch_registered_while_blocks_commit_misses_nothing(anvil: Anvi
         assert {r["status"] for r in records} == {"SUCCESS"}
 
 
-async def test_what_is_told_equals_the_chain_after_a_random_walk(anvil: Anvil, database_url: str, seed: int, soak: bool) -> None:  # noqa: FBT001
+async def test_what_is_told_equals_the_chain_after_a_random_walk(
+    anvil: Anvil, database_url: str, seed: int, soak: bool
+) -> None:
     """Deposits, transfers, failures and reorgs at random: the records end where the chain itself stands."""
     chance = random.Random(seed)
     token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
@@ -289,7 +291,9 @@ async def test_what_is_told_equals_the_chain_after_a_random_walk(anvil: Anvil, d
                     raws.append(await anvil.raw(await anvil.send(payer, payee, chance.randrange(1, 10**15))))
                 case "token":
                     payee = chance.choice([*people, BOB])
-                    raws.append(await anvil.raw(await anvil.token_transfer(token, anvil.accounts[0], payee, chance.randrange(9))))
+                    raws.append(
+                        await anvil.raw(await anvil.token_transfer(token, anvil.accounts[0], payee, chance.randrange(9)))
+                    )
                 case "fail":
                     await anvil.send(chance.choice(anvil.accounts[:5]), reverter, chance.randrange(2), gas=100_000)
                 case "mine":

@@ -285,17 +285,14 @@ def changed(value: Any, path: tuple[Any, ...], new: object, *, remove: bool) -> 
     return result
 
 
-@given(st.sampled_from(PATHS), JSON, st.booleans(), st.sampled_from([frozenset[BlockCheck](), ALL]))
-def test_any_answer_is_read_or_refused(
-    path: tuple[Any, ...], new: object, remove: bool, checks: frozenset[BlockCheck]
-) -> None:
+@given(st.sampled_from(PATHS), JSON, st.sampled_from(["replace", "remove"]), st.sampled_from([frozenset[BlockCheck](), ALL]))
+def test_any_answer_is_read_or_refused(path: tuple[Any, ...], new: object, how: str, checks: frozenset[BlockCheck]) -> None:
     """Whatever a node answers in whatever place, the block is read or refused with the one documented error."""
-    pair = changed(PAIR, path, new, remove=remove)
+    pair = changed(PAIR, path, new, remove=how == "remove")
     block, receipts = pair if isinstance(pair, list) and len(pair) == 2 else (pair, pair)
     try:
         scanned = scan_block(block, receipts, LISTED, checks)
-    except BadAnswerError as error:
-        assert str(error)
+    except BadAnswerError:
         return
     assert len(scanned.ref.hash) == 32
     assert all(len(movement.recipient) == 20 and movement.amount > 0 for movement in scanned.movements)

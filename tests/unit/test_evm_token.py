@@ -33,7 +33,13 @@ def test_symbols(answer: bytes, symbol: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "decimals"),
-    [(encode(["uint8"], [6]), 6), (encode(["uint256"], [0]), 0), (encode(["uint256"], [256]), None), (b"", None), (b"\6", None)],
+    [
+        (encode(["uint8"], [6]), 6),
+        (encode(["uint256"], [0]), 0),
+        (encode(["uint256"], [256]), None),
+        (b"", None),
+        (b"\6", None),
+    ],
 )
 def test_decimals(answer: bytes, decimals: int | None) -> None:
     """Decimals are one word of at most 255; anything else is none, and never taken for 18."""

@@ -47,16 +47,15 @@ async def _caller(
 ) -> Caller:
     # Asked at each request, so that a revoked key is refused from the moment it is revoked.
     text = header if bearer is None else bearer.credentials
-    if not text:
-        raise _unauthorized("an API key is needed, as Authorization: Bearer cb_...: `chainbell api-key add` makes one")
-    key = await services.api_keys.recognise(text)
+    key = await services.api_keys.recognise(text) if text else None
     if key is None:
-        raise _unauthorized("this API key is unknown or revoked: `chainbell api-key add` makes another")
+        detail = (
+            "this API key is unknown or revoked: `chainbell api-key add` makes another"
+            if text
+            else "an API key is needed, as Authorization: Bearer cb_...: `chainbell api-key add` makes one"
+        )
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
     return Caller(key)
-
-
-def _unauthorized(detail: str) -> HTTPException:
-    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
 
 def _with(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:

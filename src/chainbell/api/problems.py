@@ -46,7 +46,7 @@ class Problem(Wire):
     errors: list[Flaw] = Field(default_factory=list)
 
 
-def problem(
+def problem(  # noqa: PLR0913 - two say what it is, the others are rare and named
     request: Request,
     status: HTTPStatus,
     detail: str,

@@ -78,6 +78,11 @@ def load_chains(extra_dir: Path | None = None) -> dict[str, ChainDefinition]:
     return chains
 
 
+def built_in_definition(name: str) -> str:
+    """Return the text of a built-in chain definition, to make a changed one of. Raises `KeyError` when there is none."""
+    return {source.chain: source.file for source in _built_in()}[name].read_text("utf-8")
+
+
 def _built_in() -> list[_Source]:
     # A wheel carries the files inside of the package; an editable install has them beside it, in the checkout.
     packaged = importlib.resources.files("chainbell") / "chains"

@@ -1,9 +1,9 @@
 """Runs one command of the demo and lets nothing of it outlive the demo, however that ends.
 
-Started by path, as ``python -I janitor.py FOLDER COMMAND...``; it imports nothing of Chainbell, to be up at once. Its standard
-input is a pipe whose other end only the demo holds: a byte asks the command to end (SIGTERM), the end of the pipe, which
-a SIGKILL of the demo brings too, ends everything. A server that the command put into a session of its own (PostgreSQL)
-is found all the same: this process is the "child subreaper" of prctl(2), which inherits every orphan among its descendants.
+Started by path, as ``python -I janitor.py FOLDER COMMAND...``; it imports nothing of Chainbell, to be up at once. Its
+standard input is a pipe whose other end only the demo holds: a byte asks the command to end (SIGTERM), the end of the pipe,
+which a SIGKILL of the demo brings too, ends everything. A server that the command put into a session of its own (PostgreSQL)
+is found all the same: this process is a "child subreaper" (prctl(2)), which inherits every orphan among its descendants.
 
 Each janitor of a demo shares a lock on the demo's folder. Once all have let go of it, one of them removes the folder.
 """

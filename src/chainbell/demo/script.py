@@ -22,14 +22,17 @@ class Deposit:
     token: bool
     amount: int
     """Base units."""
-    decimals: int
     wire_amount: str
     """The same amount as webhooks write it."""
+    asset_type: str
+    """What webhooks call the asset."""
 
 
-COIN = Deposit("coin", token=False, amount=1_500_000_000_000_000_000, decimals=18, wire_amount="1.5")
-TOKEN = Deposit("token", token=True, amount=250_000_000, decimals=6, wire_amount="250")
-REORGANISED = Deposit("coin, reorganised", token=False, amount=750_000_000_000_000_000, decimals=18, wire_amount="0.75")
+COIN = Deposit("coin", token=False, amount=1_500_000_000_000_000_000, wire_amount="1.5", asset_type="ETH_ANVIL")
+TOKEN = Deposit("token", token=True, amount=250_000_000, wire_amount="250", asset_type="DEMO_ANVIL")
+REORGANISED = Deposit(
+    "coin, reorganised", token=False, amount=750_000_000_000_000_000, wire_amount="0.75", asset_type="ETH_ANVIL"
+)
 DEPOSITS = (COIN, TOKEN, REORGANISED)
 
 V1_NAMES = {

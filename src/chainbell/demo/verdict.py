@@ -18,7 +18,6 @@ class Expected:
     rings: Sequence[Ring]
     tx_hashes: Mapping[Deposit, str]
     """Which transaction on the chain each payment is, so far."""
-    asset_types: Mapping[Deposit, str]
     address: str
 
 
@@ -42,7 +41,7 @@ def judge(expected: Expected, received: Sequence[Webhook]) -> list[str]:
     trusted = [webhook for webhook in received if webhook.problem is None]
     complaints = [f"{webhook.label}: bad signature: {webhook.problem}" for webhook in received if webhook.problem]
     complaints += _repeated(trusted)
-    once = list({(webhook.version, webhook.webhook_id): webhook for webhook in reversed(trusted)}.values())[::-1]
+    once = _first_of_each(trusted)
     complaints += _strangers(expected, once)
     for deposit in dict.fromkeys(ring.deposit for ring in expected.rings):
         own = [webhook for webhook in once if webhook.tx_hash == expected.tx_hashes.get(deposit)]
@@ -51,6 +50,13 @@ def judge(expected: Expected, received: Sequence[Webhook]) -> list[str]:
         complaints += _facts(deposit, expected, own)
     complaints += _versions_disagree(once)
     return complaints
+
+
+def _first_of_each(trusted: Sequence[Webhook]) -> list[Webhook]:
+    firsts: dict[tuple[int, str], Webhook] = {}
+    for webhook in trusted:
+        firsts.setdefault((webhook.version, webhook.webhook_id), webhook)
+    return list(firsts.values())
 
 
 def _repeated(trusted: Sequence[Webhook]) -> Iterator[str]:
@@ -108,7 +114,7 @@ def _facts(deposit: Deposit, expected: Expected, webhooks: Sequence[Webhook]) ->
     for webhook in webhooks:
         facts = [
             ("amount", webhook.amount, deposit.wire_amount),
-            ("assetType", webhook.asset_type, expected.asset_types[deposit]),
+            ("assetType", webhook.asset_type, deposit.asset_type),
             ("address", webhook.address, expected.address),
         ]
         if webhook.version > 1:

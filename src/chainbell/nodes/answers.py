@@ -19,8 +19,11 @@ _RATE_CODES = {429, -32029}
 _LIMIT_EXCEEDED = -32005
 """EIP-1474 "limit exceeded": of requests or of results, the words tell which."""
 _RATE = re.compile(r"rate.?limit|too many requests|per second|per minute|throttl|capacity|quota|daily", re.IGNORECASE)
-_LARGE = re.compile(r"batch|(response|result|request|payload|body|content).{0,20}(too large|too big|size|length|limit)|"
-                    r"too large|query returned more than", re.IGNORECASE)  # fmt: skip
+_LARGE = re.compile(
+    r"batch|(response|result|request|payload|body|content).{0,20}(too large|too big|size|length|limit)|returned more than",
+    re.IGNORECASE,
+)
+"""Not every "too large" is: reth says "number too large" where it takes no hash."""
 
 
 def single_result(answer: object, request_id: int) -> object:

@@ -35,14 +35,15 @@ class AdaptiveBatch:
         here = replace(self, proven=max(self.proven, self.size), worked=self.worked + 1)
         if here.worked >= FORGET:
             here = replace(here, refused=None)
-        larger = here._larger()
+        larger = _next_size(here.size, here.refused, here.ceiling)
         if here.worked < PATIENCE or larger == here.size:
             return here
         return replace(here, size=larger, worked=0)
 
-    def _larger(self) -> int:
-        """Give the size to try next: a quarter more, or half-way to what was refused."""
-        step = self.size + max(1, self.size // 4)
-        if self.refused is not None:
-            step = min(step, max(self.size, (self.size + self.refused) // 2))
-        return min(step, self.ceiling)
+
+def _next_size(size: int, refused: int | None, ceiling: int) -> int:
+    """Give the size to try after ``size``: a quarter more, or half-way to what was refused."""
+    step = size + max(1, size // 4)
+    if refused is not None:
+        step = min(step, max(size, (size + refused) // 2))
+    return min(step, ceiling)

@@ -11,12 +11,12 @@ from structlog.typing import FilteringBoundLogger
 from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.errors import NodeError
 from chainbell.nodes.backoff import Backoff
+from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import NoUsableNodeError, WrongChainError
 from chainbell.nodes.evm.node import EvmNode
 from chainbell.nodes.health import Health, NodeState, NodeStatus
 from chainbell.nodes.identity import complaint
 from chainbell.nodes.rpc import TIMEOUT, Rpc
-from chainbell.nodes.endpoint import Endpoint
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 

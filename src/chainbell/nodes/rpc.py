@@ -7,9 +7,9 @@ from web3.types import RPCEndpoint
 
 from chainbell.domain.errors import NodeError
 from chainbell.nodes.batching import AdaptiveBatch
+from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BatchTooLargeError, NodeTimeoutError, RateLimitedError, RpcError
 from chainbell.nodes.provider import StrictProvider
-from chainbell.nodes.endpoint import Endpoint
 
 Request = tuple[str, list[Any]]
 """A method and its parameters, plain JSON."""

@@ -89,11 +89,15 @@ class ReplayStore:
     async def delivery(self, delivery_id: int, now: datetime, viewer: Viewer = OPERATOR) -> Replayed:
         """Send one delivery again, whatever its state. Raises `NotFoundError`."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_ONE, *_limits(viewer), delivery_id)
-            if row is None:
-                message = f"there is no delivery {delivery_id}: `chainbell deliveries` shows their ids"
-                raise NotFoundError(message)
-            await _queue_again(connection, [row], now, after_outage=False)
+            return await self.delivery_in(connection, delivery_id, now, viewer)
+
+    async def delivery_in(self, connection: Connection, delivery_id: int, now: datetime, viewer: Viewer) -> Replayed:
+        """Send one delivery again, inside an open transaction. Raises as `delivery`."""
+        row = await connection.fetchrow(_ONE, *_limits(viewer), delivery_id)
+        if row is None:
+            message = f"there is no delivery {delivery_id}: `chainbell deliveries` shows their ids"
+            raise NotFoundError(message)
+        await _queue_again(connection, [row], now, after_outage=False)
         return Replayed(delivery_id)
 
     async def event(self, event_id: str, endpoint_id: str, now: datetime, viewer: Viewer = OPERATOR) -> Replayed:

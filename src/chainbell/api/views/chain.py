@@ -57,8 +57,8 @@ class ChainView(Wire):
     """Blocks behind the node's tip; null: not known to this process."""
     finalized_height: int | None
     advanced_at: WireTime | None
-    halted_reason: str | None
-    """Why an operator must look at it; null while it can go on."""
+    trouble: str | None
+    """What keeps it from going on; null while nothing does."""
     follower: str | None
     """Who follows it now; null: nobody."""
     unsettled: int
@@ -76,13 +76,11 @@ class ChainView(Wire):
             caip2=definition.caip2,
             mode=definition.mode,
             required_confirmation=definition.required_depth,
-            cursor=None
-            if status is None
-            else CursorView(height=status.cursor.height, hash=f"0x{status.cursor.hash.hex()}"),
+            cursor=None if status is None else CursorView(height=status.cursor.height, hash=f"0x{status.cursor.hash.hex()}"),
             lag=None,
             finalized_height=None if status is None else status.finalized_height,
             advanced_at=None if status is None else status.advanced_at,
-            halted_reason=None if status is None else status.halted_reason,
+            trouble=None if status is None else status.trouble,
             follower=None if status is None else status.follower,
             unsettled=0 if status is None else status.unsettled,
             stranded=0 if status is None else status.stranded,

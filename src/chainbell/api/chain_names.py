@@ -1,0 +1,42 @@
+"""Which chain a request means: by the name of its definition, or by its name on the wire."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from chainbell.api.access import Caller
+from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.errors import InputError, NotFoundError
+
+
+def named_chain(chains: Mapping[str, ChainDefinition], text: str, caller: Caller) -> ChainDefinition:
+    """Return the chain of this name (``anvil``, or ``ANVIL``). Raises `InputError` for one unknown or of the other mode."""
+    found = _find(chains, text)
+    if found is None:
+        near = difflib.get_close_matches(text.lower(), chains, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(chains)}"
+        message = f"there is no chain {text!r}: {hint}"
+        raise InputError(message)
+    if found.mode is not caller.mode:
+        message = f"{found.name} is of mode {found.mode.value}, and this API key of {caller.mode.value}: use another key"
+        raise InputError(message)
+    return found
+
+
+def chain_in_path(chains: Mapping[str, ChainDefinition], text: str, caller: Caller) -> ChainDefinition:
+    """Return the chain that a path names. Raises `NotFoundError` for one unknown or of the other mode."""
+    found = _find(chains, text)
+    if found is None or found.mode is not caller.mode:
+        message = f"there is no chain {text!r} of mode {caller.mode.value}: GET /v2/chains lists them"
+        raise NotFoundError(message)
+    return found
+
+
+def named_chains(chains: Mapping[str, ChainDefinition], texts: Sequence[str], caller: Caller) -> list[str]:
+    """Return the definitions' names of these chains. Raises as `named_chain`."""
+    return [named_chain(chains, text, caller).name for text in texts]
+
+
+def _find(chains: Mapping[str, ChainDefinition], text: str) -> ChainDefinition | None:
+    if text in chains:
+        return chains[text]
+    return next((chain for chain in chains.values() if chain.wire_name == text), None)

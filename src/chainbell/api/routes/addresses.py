@@ -1,0 +1,125 @@
+"""``/v2/addresses``: which addresses are watched."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from chainbell.api.access import Caller, Reader
+from chainbell.api.chain_names import chain_in_path, named_chain
+from chainbell.api.documents import problems
+from chainbell.api.paging import NoQuery, PageQuery
+from chainbell.api.services import ApiServices, Services
+from chainbell.api.views.address import AddressView
+from chainbell.api.views.wire import Items, Wire
+from chainbell.api.writing import Writing
+from chainbell.domain.address import parse_address
+from chainbell.domain.errors import InputError, NotFoundError
+from chainbell.domain.watch import Watch
+from chainbell.storage.database import Connection
+from chainbell.storage.paging import Page
+from chainbell.storage.watches import NewWatch, WatchFilter, add_watch, remove_watch
+
+router = APIRouter(prefix="/addresses", tags=["addresses"])
+
+
+class NewAddress(Wire):
+    """An address to watch from now on, for every listed asset of its chain."""
+
+    chain: Annotated[str, Field(max_length=64, examples=["ethereum"])]
+    """Name of the chain's definition, or its name on the wire."""
+    address: Annotated[str, Field(max_length=128, examples=["0x52908400098527886E0F7030069857D2E4169EE7"])]
+    label: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    account_id: UUID | None = None
+    """Absent: the API key's account, else the default account of the chain's mode."""
+    customer_id: UUID | None = None
+
+
+class AddressQuery(PageQuery):
+    """Which addresses to list."""
+
+    chain: str | None = None
+    account_id: UUID | None = None
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=AddressView,
+    responses=problems(HTTPStatus.CONFLICT),
+)
+async def add_address(body: NewAddress, services: Services, write: Writing, _query: Annotated[NoQuery, Query()]) -> Response:
+    """Watch an address. Once this returned 201, no block from ``watchedFrom`` on can miss it, whatever crashes."""
+    chain = named_chain(services.chains, body.chain, write.caller)
+    wanted = NewWatch(
+        chain=chain.name,
+        address=parse_address(chain.kind, body.address),
+        account_id=_account(body.account_id, write.caller),
+        customer_id=None if body.customer_id is None else str(body.customer_id),
+        label=body.label,
+    )
+
+    async def add(connection: Connection) -> bytes:
+        watch = await add_watch(connection, wanted, write.now)
+        return AddressView.of(watch, services.chains).to_json()
+
+    return await write.once(HTTPStatus.CREATED, add)
+
+
+@router.get("", response_model=Items[AddressView], responses=problems())
+async def list_addresses(query: Annotated[AddressQuery, Query()], services: Services, caller: Reader) -> Response:
+    """List watched addresses, newest first."""
+    chain = None if query.chain is None else named_chain(services.chains, query.chain, caller).name
+    account = None if query.account_id is None else str(query.account_id)
+    page: Page[Watch] = Page([], None)
+    if caller.account_id is None or account in {None, caller.account_id}:
+        wanted = WatchFilter(chain, account or caller.account_id, caller.mode)
+        page = await services.watches.list(wanted, query.page)
+    items = [AddressView.of(watch, services.chains) for watch in page.items]
+    return Response(Items(items=items, next_cursor=page.next_cursor).to_json(), media_type="application/json")
+
+
+@router.get("/{chain}/{address}", response_model=AddressView, responses=problems(HTTPStatus.NOT_FOUND))
+async def get_address(
+    chain: str, address: str, services: Services, caller: Reader, _query: Annotated[NoQuery, Query()]
+) -> Response:
+    """Show one watched address."""
+    name, parsed = _named(services, chain, address, caller)
+    watch = await services.watches.get(name, parsed)
+    if caller.account_id not in {None, watch.account_id}:
+        message = f"this address is not watched on {name}"
+        raise NotFoundError(message)
+    return Response(AddressView.of(watch, services.chains).to_json(), media_type="application/json")
+
+
+@router.delete(
+    "/{chain}/{address}", status_code=HTTPStatus.NO_CONTENT, response_model=None, responses=problems(HTTPStatus.NOT_FOUND)
+)
+async def remove_address(
+    chain: str, address: str, services: Services, write: Writing, _query: Annotated[NoQuery, Query()]
+) -> Response:
+    """Stop new matches of an address. What is tracked already is told to the end."""
+    name, parsed = _named(services, chain, address, write.caller)
+
+    async def remove(connection: Connection) -> bytes:
+        await remove_watch(connection, name, parsed, write.caller.account_id, write.now)
+        return b""
+
+    return await write.once(HTTPStatus.NO_CONTENT, remove)
+
+
+def _account(wanted: UUID | None, caller: Caller) -> str | None:
+    """Return the account to register in: a key of one account registers only there, and learns of no other."""
+    account = None if wanted is None else str(wanted)
+    if caller.account_id is not None and account not in {None, caller.account_id}:
+        message = f"there is no account {account} of mode {caller.mode.value}: leave it out for this API key's own"
+        raise InputError(message)
+    return account or caller.account_id
+
+
+def _named(services: ApiServices, chain: str, address: str, caller: Caller) -> tuple[str, bytes]:
+    definition = chain_in_path(services.chains, chain, caller)
+    return definition.name, parse_address(definition.kind, address)

@@ -1,0 +1,41 @@
+"""``/v2/chains``: how far each chain is followed."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from chainbell.api.access import Reader
+from chainbell.api.chain_names import chain_in_path
+from chainbell.api.chain_report import chain_report
+from chainbell.api.documents import problems
+from chainbell.api.paging import NoQuery
+from chainbell.api.services import Services
+from chainbell.api.views.chain import ChainView
+from chainbell.api.views.wire import Wire
+
+router = APIRouter(prefix="/chains", tags=["chains"])
+
+
+class ChainsView(Wire):
+    """Every chain of a mode, by name."""
+
+    items: list[ChainView]
+
+
+@router.get("", response_model=ChainsView, responses=problems())
+async def list_chains(services: Services, caller: Reader, _query: Annotated[NoQuery, Query()]) -> Response:
+    """List every chain of the API key's mode, also those that were never started."""
+    wanted = [chain for chain in services.chains.values() if chain.mode is caller.mode]
+    report = await chain_report(services.database, services.chain_states, wanted, services.now())
+    shown = ChainsView(items=report)
+    return Response(shown.to_json(), media_type="application/json")
+
+
+@router.get("/{chain}", response_model=ChainView, responses=problems(HTTPStatus.NOT_FOUND))
+async def get_chain(chain: str, services: Services, caller: Reader, _query: Annotated[NoQuery, Query()]) -> Response:
+    """Show one chain."""
+    definition = chain_in_path(services.chains, chain, caller)
+    shown = await chain_report(services.database, services.chain_states, [definition], services.now())
+    return Response(shown[0].to_json(), media_type="application/json")

@@ -1,0 +1,177 @@
+"""Chainbell itself as the demo uses it: the installed command as a process of its own, and its HTTP API."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from ctypes import CDLL
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from chainbell.config.chains import built_in_definition
+from chainbell.demo import token
+from chainbell.demo.anvil import Anvil
+from chainbell.demo.errors import DemoError
+from chainbell.demo.janitor import PR_SET_PDEATHSIG
+from chainbell.demo.sandbox import Guarded, Sandbox
+
+CHAIN = "anvil"
+_START_SECONDS = 60.0
+_READY_SECONDS = 30.0
+_CALL_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+_PAGE = 100
+"""More than the demo's script ever rings."""
+
+
+class Chainbell:
+    """A running `chainbell run`."""
+
+    def __init__(self, environment: Mapping[str, str], session: aiohttp.ClientSession, process: Guarded, api: str) -> None:
+        self._environment = environment
+        self._session = session
+        self._process = process
+        self._api = api
+        self._key = ""
+
+    @classmethod
+    async def start(cls, sandbox: Sandbox, session: aiohttp.ClientSession, anvil: Anvil, contract: bytes) -> "Chainbell":
+        """Start it on this chain with the token listed, and wait until its API answers. Raises `DemoError`."""
+        environment = _environment(sandbox.folder, anvil, contract)
+        process = await sandbox.start("chainbell run", [*_command(), "run"], environment)
+        api = await process.announcement(_announced_api, patience=_START_SECONDS)
+        chainbell = cls(environment, session, process, api)
+        made = await chainbell._command_answer("api-key", "add", "demo", "--mode", "test", "--json")
+        chainbell._key = made["key"]
+        return chainbell
+
+    async def add_endpoint(self, url: str, version: int, events: list[str]) -> str:
+        """Register a webhook endpoint and return its secret."""
+        made = await self._made("endpoints", {"url": url, "version": version, "mode": "test", "events": events})
+        return str(made["secret"])
+
+    async def watch(self, address: str) -> None:
+        """Register an address, as soon as the chain has been reached. Raises `DemoError` when it never is."""
+        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+        while True:
+            status, answer = await self._call("POST", "addresses", {"chain": CHAIN, "address": address})
+            if status == HTTPStatus.CREATED:
+                return
+            if status != HTTPStatus.SERVICE_UNAVAILABLE or asyncio.get_running_loop().time() > deadline:
+                message = f"chainbell does not watch {address}: {answer}. Its last words:\n{self._process.last_words}"
+                raise DemoError(message)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def events(self) -> int:
+        """Return how many events its feed holds."""
+        return len(await self._items("events"))
+
+    async def undelivered(self) -> int:
+        """Return how many deliveries have not succeeded."""
+        return sum(delivery["status"] != "succeeded" for delivery in await self._items("deliveries"))
+
+    def check_alive(self) -> None:
+        """Raise `DemoError` when it ended."""
+        if self._process.ended.is_set():
+            message = f"chainbell run ended in the middle of the demo. Its last words:\n{self._process.last_words}"
+            raise DemoError(message)
+
+    async def _items(self, resource: str) -> list[dict[str, Any]]:
+        status, answer = await self._call("GET", f"{resource}?limit={_PAGE}")
+        if status != HTTPStatus.OK:
+            message = f"chainbell does not list {resource}: {answer}"
+            raise DemoError(message)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    async def _made(self, resource: str, wanted: Mapping[str, object]) -> dict[str, Any]:
+        status, answer = await self._call("POST", resource, wanted)
+        if status != HTTPStatus.CREATED:
+            message = f"chainbell does not take {wanted} for {resource}: {answer}"
+            raise DemoError(message)
+        return dict(answer)
+
+    async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> tuple[int, Any]:
+        self.check_alive()
+        headers = {"Authorization": f"Bearer {self._key}"}
+        timeout = aiohttp.ClientTimeout(total=_CALL_SECONDS)
+        url = f"{self._api}/{path}"
+        try:
+            async with self._session.request(method, url, json=body, headers=headers, timeout=timeout) as response:
+                return response.status, await response.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self.check_alive()
+            message = f"chainbell's API does not answer {method} /v2/{path} ({str(error) or 'timeout'})"
+            raise DemoError(message) from error
+
+    async def _command_answer(self, *words: str) -> dict[str, Any]:
+        """Run another command of Chainbell beside it, and return the JSON that it prints."""
+        process = await asyncio.create_subprocess_exec(
+            *(*_command(), *words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(self._environment),
+            cwd=self._environment["CHAINBELL_CHAINS_DIR"],
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                printed, complaints = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            message = f"`chainbell {' '.join(words)}` failed:\n{complaints.decode(errors='replace').strip()}"
+            raise DemoError(message)
+        return dict(json.loads(printed))
+
+
+def _command() -> list[str]:
+    script = Path(sys.executable).with_name("chainbell")
+    return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "chainbell.cli"]
+
+
+def _environment(folder: Path, anvil: Anvil, contract: bytes) -> dict[str, str]:
+    """Return the environment of Chainbell: nothing of the settings of whoever runs the demo."""
+    chains = folder / "chains"
+    chains.mkdir()
+    (chains / f"{CHAIN}.toml").write_text(_definition(contract))
+    ours = {
+        "NODES__ANVIL": f"{anvil.url}?ws={anvil.websocket}",
+        "DATA_DIR": str(folder / "data"),
+        "CHAINS_DIR": str(chains),
+        "SCREENING": "off",
+        "API_HOST": "127.0.0.1",
+        "API_PORT": "0",
+        "ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
+        "LOG_FORMAT": "json",
+    }
+    others = {name: value for name, value in os.environ.items() if not name.upper().startswith("CHAINBELL_")}
+    return others | {f"CHAINBELL_{name}": value for name, value in ours.items()}
+
+
+def _definition(contract: bytes) -> str:
+    """Return the built-in definition of the development chain with the demo's token added."""
+    listed = f'[[tokens]]\nsymbol = "{token.SYMBOL}"\ncontract = "0x{contract.hex()}"\ndecimals = {token.DECIMALS}\n'
+    return f"{built_in_definition(CHAIN)}\n{listed}"
+
+
+def _announced_api(line: str) -> str | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    found = entry.get("api") if isinstance(entry, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _die_with_parent() -> None:
+    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
