@@ -28,7 +28,7 @@ from chainbell.domain.errors import ConfigurationError, DatabaseError
 from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
 from chainbell.nodes.evm.hints import HeadHints
-from chainbell.nodes.pool import NodePool, Surroundings, open_pool
+from chainbell.nodes.pool import Surroundings, open_pool
 from chainbell.storage.api_keys import ApiKeyStore
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.data_dir import default_data_dir, prepare_data_dir
@@ -41,6 +41,7 @@ from chainbell.storage.event_list import EventList
 from chainbell.storage.idempotency import forget_old_keys
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.migrate import migrate, missing_migrations
+from chainbell.storage.partitions import ensure_attempt_partitions
 from chainbell.storage.requeue import ReplayStore
 from chainbell.storage.sealing import SecretBox, check_secret_key, load_or_create_key, parse_secret_key
 from chainbell.storage.transaction_list import TransactionList

@@ -188,6 +188,20 @@ async def test_many_transactions_in_one_block(node: EvmNode, manual_anvil: Anvil
     assert len({transaction.hash for transaction in block.transactions}) == 40
 
 
+async def test_an_op_stack_deposit(node: EvmNode, lying_proxy: LyingProxy) -> None:
+    """A deposit from layer 1 moves its value, costs nothing here, and does not return when its block is orphaned."""
+    async with Anvil(args=["--optimism"]) as anvil:
+        lying_proxy.upstream = anvil.url
+        deposit = {"type": "0x7e", "mint": "0x5", "value": "0x5", "sourceHash": "0x" + "11" * 32, "isSystemTx": False}
+        sender = {"from": anvil.accounts[0], "to": anvil.accounts[1], "gas": "0x186a0"}
+        receipt = await anvil.receipt(await anvil.rpc("eth_sendTransaction", deposit | sender))
+        (block,) = await node.blocks_from(1, 1)
+        (transaction,) = block.transactions
+        assert (transaction.may_return, transaction.fee) == (False, 0)
+        assert transaction.nonce == int(receipt["depositNonce"], 16)
+        assert coins([block]) == [5]
+
+
 async def test_a_reorged_block_is_gone(node: EvmNode, anvil: Anvil, lying_proxy: LyingProxy) -> None:
     """Blocks that a reorg took away end the list: what is before them is given, and nothing is made up."""
     await fill(anvil, 12)

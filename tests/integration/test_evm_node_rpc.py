@@ -1,6 +1,7 @@
 """JSON-RPC against a node that breaks, stalls and refuses: each fault has its own name, and nothing is half taken."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -207,6 +208,29 @@ async def test_too_large_answers_are_asked_for_in_parts(lying_proxy: LyingProxy,
     async with opened(lying_proxy.url, max_bytes=100) as rpc:
         with pytest.raises(BatchTooLargeError, match="more than 100 bytes"):
             await rpc.batch(heights(1))
+
+
+async def test_a_connection_closed_while_idle_is_no_failure() -> None:
+    """A server that closes a kept-alive connection just as it is used again is asked once more, over a new one."""
+    answered: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        number = json.loads(await reader.readexactly(length))["id"]
+        answered.append(number)
+        body = json.dumps({"jsonrpc": "2.0", "id": number, "result": "0x1"}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with opened(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as rpc:
+        assert [await rpc.call("eth_chainId") for _ in range(3)] == ["0x1"] * 3
+        assert rpc.connections == 3
+    assert answered == [0, 1, 2]
+    server.close()
+    await server.wait_closed()
 
 
 async def test_cancelling_leaves_the_endpoint_usable(rpc: Rpc, lying_proxy: LyingProxy, anvil: Anvil) -> None:

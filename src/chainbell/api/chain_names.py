@@ -3,37 +3,39 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
-from chainbell.api.access import Caller
-from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.chain import ChainDefinition, Mode
 from chainbell.domain.errors import InputError, NotFoundError
 
 
-def named_chain(chains: Mapping[str, ChainDefinition], text: str, caller: Caller) -> ChainDefinition:
-    """Return the chain of this name (``anvil``, or ``ANVIL``). Raises `InputError` for one unknown or of the other mode."""
+def named_chain(chains: Mapping[str, ChainDefinition], text: str, mode: Mode | None) -> ChainDefinition:
+    """Return the chain of this name (``anvil``, or ``ANVIL``), of any mode without one.
+
+    Raises `InputError` for a chain that is unknown, or of the other mode.
+    """
     found = _find(chains, text)
     if found is None:
         near = difflib.get_close_matches(text.lower(), chains, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(chains)}"
         message = f"there is no chain {text!r}: {hint}"
         raise InputError(message)
-    if found.mode is not caller.mode:
-        message = f"{found.name} is of mode {found.mode.value}, and this API key of {caller.mode.value}: use another key"
+    if mode not in {None, found.mode}:
+        message = f"{found.name} is of mode {found.mode.value}, and what you ask for of the other: nothing crosses modes"
         raise InputError(message)
     return found
 
 
-def chain_in_path(chains: Mapping[str, ChainDefinition], text: str, caller: Caller) -> ChainDefinition:
+def chain_in_path(chains: Mapping[str, ChainDefinition], text: str, mode: Mode) -> ChainDefinition:
     """Return the chain that a path names. Raises `NotFoundError` for one unknown or of the other mode."""
     found = _find(chains, text)
-    if found is None or found.mode is not caller.mode:
-        message = f"there is no chain {text!r} of mode {caller.mode.value}: GET /v2/chains lists them"
+    if found is None or found.mode is not mode:
+        message = f"there is no chain {text!r} of mode {mode.value}: GET /v2/chains lists them"
         raise NotFoundError(message)
     return found
 
 
-def named_chains(chains: Mapping[str, ChainDefinition], texts: Sequence[str], caller: Caller) -> list[str]:
+def named_chains(chains: Mapping[str, ChainDefinition], texts: Sequence[str], mode: Mode | None) -> list[str]:
     """Return the definitions' names of these chains. Raises as `named_chain`."""
-    return [named_chain(chains, text, caller).name for text in texts]
+    return [named_chain(chains, text, mode).name for text in texts]
 
 
 def _find(chains: Mapping[str, ChainDefinition], text: str) -> ChainDefinition | None:

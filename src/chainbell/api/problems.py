@@ -12,6 +12,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from chainbell.api.methods import allowed_methods
 from chainbell.api.views.wire import Wire
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
 
@@ -98,6 +99,9 @@ def _of_http(request: Request, error: Exception) -> Response:
         raise error
     status = HTTPStatus(error.status_code)
     detail = error.detail if error.detail != status.phrase else status.description or status.phrase
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = allowed_methods(request)
+        return problem(request, status, f"allowed here: {allowed or 'GET'}", headers={"Allow": allowed or "GET"})
     return problem(request, status, detail, headers=error.headers)
 
 

@@ -55,10 +55,10 @@ async def demo(*, once: bool, tamper: Tamper = untouched) -> int:
     except DemoError as error:
         scene.complaints = [str(error)]
     except asyncio.CancelledError:
-        if interruption.signal is None:
+        if interruption.by is None:
             raise
         console.print("interrupted; nothing is left behind")
-        return _KILLED_BY + interruption.signal
+        return _KILLED_BY + interruption.by
     console.print(summary(scene), soft_wrap=True)
     return 1 if scene.complaints else 0
 
@@ -126,7 +126,7 @@ async def _deploy_token(anvil: Anvil, deployer: str) -> bytes:
 class _Interruption:
     """The signal that ended the demo early, if one did."""
 
-    signal: signal.Signals | None = None
+    by: signal.Signals | None = None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -136,7 +136,7 @@ class _Interruption:
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
         def interrupt(number: signal.Signals) -> None:
-            self.signal = number
+            self.by = number
             if task is not None:
                 task.cancel()
 

@@ -3,10 +3,9 @@
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping
-from ctypes import CDLL
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from chainbell.config.chains import built_in_definition
 from chainbell.demo import token
 from chainbell.demo.anvil import Anvil
 from chainbell.demo.errors import DemoError
-from chainbell.demo.janitor import PR_SET_PDEATHSIG
 from chainbell.demo.sandbox import Guarded, Sandbox
 
 CHAIN = "anvil"
+_ADD_KEY = ("api-key", "add", "demo", "--mode", "test", "--json")
 _START_SECONDS = 60.0
 _READY_SECONDS = 30.0
 _CALL_SECONDS = 30.0
@@ -32,27 +31,26 @@ _PAGE = 100
 class Chainbell:
     """A running `chainbell run`."""
 
-    def __init__(self, environment: Mapping[str, str], session: aiohttp.ClientSession, process: Guarded, api: str) -> None:
-        self._environment = environment
+    def __init__(self, session: aiohttp.ClientSession, process: Guarded, api: str, key: str) -> None:
         self._session = session
         self._process = process
         self._api = api
-        self._key = ""
+        self._key = key
 
     @classmethod
     async def start(cls, sandbox: Sandbox, session: aiohttp.ClientSession, anvil: Anvil, contract: bytes) -> "Chainbell":
         """Start it on this chain with the token listed, and wait until its API answers. Raises `DemoError`."""
         environment = _environment(sandbox.folder, anvil, contract)
         process = await sandbox.start("chainbell run", [*_command(), "run"], environment)
-        api = await process.announcement(_announced_api, patience=_START_SECONDS)
-        chainbell = cls(environment, session, process, api)
-        made = await chainbell._command_answer("api-key", "add", "demo", "--mode", "test", "--json")
-        chainbell._key = made["key"]
-        return chainbell
+        # At the same time: whichever is first starts the database for both.
+        adding = await sandbox.start("chainbell api-key add", [*_command(), *_ADD_KEY], environment)
+        api = await process.announcement(partial(_announced, "api"), patience=_START_SECONDS)
+        key = await adding.announcement(partial(_announced, "key"), patience=_START_SECONDS)
+        return cls(session, process, api, key)
 
     async def add_endpoint(self, url: str, version: int, events: list[str]) -> str:
         """Register a webhook endpoint and return its secret."""
-        made = await self._made("endpoints", {"url": url, "version": version, "mode": "test", "events": events})
+        made = await self._made("endpoints", {"url": url, "version": version, "events": events})
         return str(made["secret"])
 
     async def watch(self, address: str) -> None:
@@ -109,30 +107,6 @@ class Chainbell:
             message = f"chainbell's API does not answer {method} /v2/{path} ({str(error) or 'timeout'})"
             raise DemoError(message) from error
 
-    async def _command_answer(self, *words: str) -> dict[str, Any]:
-        """Run another command of Chainbell beside it, and return the JSON that it prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(*_command(), *words),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(self._environment),
-            cwd=self._environment["CHAINBELL_CHAINS_DIR"],
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                printed, complaints = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            message = f"`chainbell {' '.join(words)}` failed:\n{complaints.decode(errors='replace').strip()}"
-            raise DemoError(message)
-        return dict(json.loads(printed))
-
 
 def _command() -> list[str]:
     script = Path(sys.executable).with_name("chainbell")
@@ -164,14 +138,11 @@ def _definition(contract: bytes) -> str:
     return f"{built_in_definition(CHAIN)}\n{listed}"
 
 
-def _announced_api(line: str) -> str | None:
+def _announced(member: str, line: str) -> str | None:
+    """Return a member of a line of JSON, None when the line has none."""
     try:
         entry = json.loads(line)
     except ValueError:
         return None
-    found = entry.get("api") if isinstance(entry, dict) else None
+    found = entry.get(member) if isinstance(entry, dict) else None
     return found if isinstance(found, str) else None
-
-
-def _die_with_parent() -> None:
-    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -150,7 +150,7 @@ class NodePool:
             return NoUsableNodeError(message, self._backoff.cap)
         wait = max(0.0, min(slot.health.retry_at for slot in self._slots) - self._around.monotonic())
         reasons = "; ".join(str(slot.health.reason) for slot in self._slots)
-        message = f"chain {self._definition.name} has no usable node, next try in {wait:.0f} s: {reasons}"
+        message = f"chain {self._definition.name} has no usable node: {reasons}"
         return NoUsableNodeError(message, wait)
 
 

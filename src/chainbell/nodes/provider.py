@@ -112,11 +112,15 @@ class StrictProvider(AsyncHTTPProvider):
             raise NodeUnreachableError(message) from None
 
     async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        opened = self.connections
         try:
-            async with self._opened().post(
-                self._url, data=body, headers=self.get_request_headers(), allow_redirects=False
-            ) as response:
-                return response.status, response.headers, await self._content(response)
+            try:
+                return await self._send(body)
+            except aiohttp.ServerDisconnectedError:
+                if self.connections != opened:
+                    raise
+                # The server closed a kept-alive connection just as we used it again: nothing is wrong with it.
+                return await self._send(body)
         except TimeoutError as error:
             message = f"no whole answer within {self._timeout.total:g} s"
             raise NodeTimeoutError(message) from error
@@ -128,6 +132,12 @@ class StrictProvider(AsyncHTTPProvider):
             raise BadAnswerError(message) from None
         except (aiohttp.ClientError, OSError) as error:
             raise NodeUnreachableError(_reason(error)) from error
+
+    async def _send(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        async with self._opened().post(
+            self._url, data=body, headers=self.get_request_headers(), allow_redirects=False
+        ) as response:
+            return response.status, response.headers, await self._content(response)
 
     async def _content(self, response: aiohttp.ClientResponse) -> bytes:
         content = bytearray()

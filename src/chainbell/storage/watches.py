@@ -1,5 +1,6 @@
 """Watched addresses: registered under the chain's shared lock, looked up by the block's own addresses."""
 
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from chainbell.domain.watch import Watch
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
+
+MAX_LABEL_LENGTH = 200
 
 _AMONG = """
 select a.* from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
@@ -49,6 +52,15 @@ class NewWatch:
     account_id: str | None = None
     customer_id: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a label that cannot be shown, or is too long."""
+        if self.label is not None and not (
+            1 <= len(self.label) <= MAX_LABEL_LENGTH
+            and not any(unicodedata.category(character) in {"Cc", "Cs"} for character in self.label)
+        ):
+            message = f"a label must have 1 to {MAX_LABEL_LENGTH} characters, and no control characters"
+            raise InputError(message)
 
 
 @dataclass(frozen=True, slots=True)

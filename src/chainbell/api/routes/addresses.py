@@ -53,7 +53,7 @@ class AddressQuery(PageQuery):
 )
 async def add_address(body: NewAddress, services: Services, write: Writing, _query: Annotated[NoQuery, Query()]) -> Response:
     """Watch an address. Once this returned 201, no block from ``watchedFrom`` on can miss it, whatever crashes."""
-    chain = named_chain(services.chains, body.chain, write.caller)
+    chain = named_chain(services.chains, body.chain, write.caller.mode)
     wanted = NewWatch(
         chain=chain.name,
         address=parse_address(chain.kind, body.address),
@@ -72,7 +72,7 @@ async def add_address(body: NewAddress, services: Services, write: Writing, _que
 @router.get("", response_model=Items[AddressView], responses=problems())
 async def list_addresses(query: Annotated[AddressQuery, Query()], services: Services, caller: Reader) -> Response:
     """List watched addresses, newest first."""
-    chain = None if query.chain is None else named_chain(services.chains, query.chain, caller).name
+    chain = None if query.chain is None else named_chain(services.chains, query.chain, caller.mode).name
     account = None if query.account_id is None else str(query.account_id)
     page: Page[Watch] = Page([], None)
     if caller.account_id is None or account in {None, caller.account_id}:
@@ -121,5 +121,5 @@ def _account(wanted: UUID | None, caller: Caller) -> str | None:
 
 
 def _named(services: ApiServices, chain: str, address: str, caller: Caller) -> tuple[str, bytes]:
-    definition = chain_in_path(services.chains, chain, caller)
+    definition = chain_in_path(services.chains, chain, caller.mode)
     return definition.name, parse_address(definition.kind, address)

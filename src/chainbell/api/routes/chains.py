@@ -36,6 +36,6 @@ async def list_chains(services: Services, caller: Reader, _query: Annotated[NoQu
 @router.get("/{chain}", response_model=ChainView, responses=problems(HTTPStatus.NOT_FOUND))
 async def get_chain(chain: str, services: Services, caller: Reader, _query: Annotated[NoQuery, Query()]) -> Response:
     """Show one chain."""
-    definition = chain_in_path(services.chains, chain, caller)
+    definition = chain_in_path(services.chains, chain, caller.mode)
     shown = await chain_report(services.database, services.chain_states, [definition], services.now())
     return Response(shown[0].to_json(), media_type="application/json")

@@ -66,7 +66,7 @@ async def add_endpoint(
         mode=caller.mode,
         version=WebhookVersion(body.version),
         events=body.events,
-        chains=named_chains(services.chains, body.chains, caller),
+        chains=named_chains(services.chains, body.chains, caller.mode),
         accounts=_texts(body.accounts),
         account_id=caller.account_id,
     )
@@ -107,7 +107,7 @@ async def change_endpoint(
     change = EndpointChange(
         url=body.url,
         events=body.events,
-        chains=None if body.chains is None else named_chains(services.chains, body.chains, write.caller),
+        chains=None if body.chains is None else named_chains(services.chains, body.chains, write.caller.mode),
         accounts=None if body.accounts is None else _texts(body.accounts),
         enabled=body.enabled,
     )

@@ -42,7 +42,7 @@ class TransactionQuery(PageQuery):
 @router.get("", response_model=Items[TransactionView], responses=problems())
 async def list_transactions(query: Annotated[TransactionQuery, Query()], services: Services, caller: Reader) -> Response:
     """List transactions, those first seen last in front."""
-    chain = None if query.chain is None else named_chain(services.chains, query.chain, caller)
+    chain = None if query.chain is None else named_chain(services.chains, query.chain, caller.mode)
     wanted = TransactionFilter(
         type=query.type,
         status=query.status,

@@ -21,17 +21,18 @@ class ApiKeyView(Wire):
     revoked_at: WireTime | None
 
     @classmethod
-    def of(cls, key: ApiKey) -> Self:
-        """Show a key."""
+    def of(cls, remembered: ApiKey, **more: str) -> Self:
+        """Show a key; ``more`` are members that only a new one has."""
         return cls(
-            id=UUID(key.id),
-            name=key.name,
-            mode=key.mode,
-            prefix=key.prefix,
-            scopes=sorted(key.scopes),
-            account_id=None if key.account_id is None else UUID(key.account_id),
-            created_at=key.created_at,
-            revoked_at=key.revoked_at,
+            id=UUID(remembered.id),
+            name=remembered.name,
+            mode=remembered.mode,
+            prefix=remembered.prefix,
+            scopes=sorted(remembered.scopes),
+            account_id=None if remembered.account_id is None else UUID(remembered.account_id),
+            created_at=remembered.created_at,
+            revoked_at=remembered.revoked_at,
+            **more,
         )
 
 

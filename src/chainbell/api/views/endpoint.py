@@ -26,7 +26,7 @@ class EndpointView(Wire):
 
     @classmethod
     def of(cls, endpoint: Endpoint, **more: str) -> Self:
-        """Show an endpoint."""
+        """Show an endpoint; ``more`` are members that only a new one has."""
         return cls(
             id=UUID(endpoint.id),
             url=endpoint.url,

@@ -16,8 +16,8 @@ from chainbell.nodes.pipeline import in_order
 
 AT_ONCE = 8
 """Full blocks asked for at once: an answer of 1-10 MB, decoded before the loop's other tasks would notice."""
-IN_FLIGHT = 2
-"""While one such answer is decoded, the node prepares the next."""
+IN_FLIGHT = 3
+"""While one such answer is decoded, the node prepares the next ones."""
 
 
 class BlockReader:

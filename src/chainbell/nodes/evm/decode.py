@@ -79,7 +79,8 @@ def _transaction(entry: dict[str, Any], receipt: dict[str, Any], miner: object, 
     number = 0 if kind is None else quantity(kind)
     sender = address(entry["from"])
     created = number in SYSTEM_TYPES or sender == _NOBODY or _is_parlia_system_transaction(entry, miner)
-    nonce = entry.get("nonce")
+    # An OP Stack deposit's own nonce is 0 with some clients; its receipt has the one that it used up.
+    nonce = receipt.get("depositNonce") or entry.get("nonce")
     return ChainTransaction(
         hash=hash32(entry["hash"]),
         sender=sender,

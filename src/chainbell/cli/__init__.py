@@ -1,0 +1,1 @@
+"""A way in: the command ``chainbell``."""

@@ -1,0 +1,82 @@
+"""What ``chainbell transactions`` does."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from chainbell.api.chain_names import named_chain
+from chainbell.api.views.transaction import transaction_members
+from chainbell.app import Services
+from chainbell.cli.work.output import print_lines, print_table, say_next
+from chainbell.cli.work.session import with_services
+from chainbell.domain.address import parse_address
+from chainbell.domain.chain import ChainKind
+from chainbell.domain.errors import InputError
+from chainbell.domain.transaction import Status, TransactionType
+from chainbell.storage.accounts import OPERATOR
+from chainbell.storage.paging import Page, PageRequest
+from chainbell.storage.transaction_list import TransactionFilter
+
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which transactions to list; None stands for all."""
+
+    type: str | None
+    status: str | None
+    chain: str | None
+    address: str | None
+    hash: str | None
+    account: UUID | None
+
+
+def show(wanted: Wanted, limit: int, cursor: str | None, *, as_json: bool) -> None:
+    """List transactions."""
+
+    async def work(services: Services) -> Page[dict[str, Any]]:
+        page = await services.transactions.list(_filter(services, wanted), OPERATOR, PageRequest(limit, cursor))
+        return Page([transaction_members(listed, services.chains) for listed in page.items], page.next_cursor)
+
+    page = with_services(work)
+    if as_json:
+        print_lines(orjson.dumps(item) for item in page.items)
+    else:
+        print_table(
+            ["first seen", "type", "status", "amount", "asset", "confirmations", "address", "uid"],
+            [_row(item) for item in page.items],
+            "no transaction is tracked that fits",
+        )
+    say_next("--cursor", page.next_cursor)
+
+
+def _filter(services: Services, wanted: Wanted) -> TransactionFilter:
+    chain = None if wanted.chain is None else named_chain(services.chains, wanted.chain, None)
+    kind = ChainKind.EVM if chain is None else chain.kind
+    return TransactionFilter(
+        type=None if wanted.type is None else TransactionType(wanted.type),
+        status=None if wanted.status is None else Status(wanted.status),
+        chain=None if chain is None else chain.name,
+        address=None if wanted.address is None else parse_address(kind, wanted.address),
+        tx_hash=None if wanted.hash is None else _hash(wanted.hash),
+        account_id=None if wanted.account is None else str(wanted.account),
+    )
+
+
+def _hash(text: str) -> bytes:
+    if not _HASH.fullmatch(text):
+        message = f"{text!r} is not the hash of a transaction: that is 0x and 64 hexadecimal digits"
+        raise InputError(message)
+    return bytes.fromhex(text[2:])
+
+
+def _row(item: dict[str, Any]) -> list[str | None]:
+    required = item["requiredConfirmation"]
+    depth = f"{item['confirmation']}" if required is None else f"{item['confirmation']} of {required}"
+    ours = item["address"] if item["type"] == TransactionType.DEPOSIT else item["senderAddress"]
+    amount = f"{item['amount']}"
+    return [item["createdAt"], item["type"], item["status"], amount, item["assetType"], depth, ours, item["uid"]]

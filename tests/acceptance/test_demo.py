@@ -1,0 +1,202 @@
+"""`chainbell demo` as a user runs it: the installed command, a real anvil, the embedded PostgreSQL."""
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COMMAND = (str(Path(sys.executable).with_name("chainbell")), "demo")
+ENDS_WITHIN = 150.0
+GONE_WITHIN = 20.0
+V2 = "transaction.deposit."
+PAID = ["created", "awaiting_confirmation", "confirmation", "confirmation", "success"]
+REORGANISED = [*PAID[:3], "pending", *PAID[1:]]
+LEGACY = {
+    "created": "incoming",
+    "awaiting_confirmation": "awaiting_confirmation",
+    "pending": "pending",
+    "success": "success",
+}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Make a folder for temporary files that PostgreSQL's user can pass through, which pytest's own is not for root."""
+    folder = Path(tempfile.mkdtemp(prefix="chainbell-test-demo-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(scratch)}
+
+
+def run(scratch: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        env=environment(scratch),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(scratch: Path, *command: str, **streams: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(command, cwd=CHECKOUT, env=environment(scratch), start_new_session=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def processes_of(scratch: Path) -> list[str]:
+    """Return the command lines of all processes that name the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                where = str((entry / "cwd").readlink())
+                if str(scratch) in words or where.startswith(str(scratch)):
+                    found.append(f"{entry.name} {words}")
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str, within: float) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"after {within:.0f} s: not {what}"
+        time.sleep(0.02)
+
+
+def assert_nothing_left(scratch: Path) -> None:
+    wait_for(lambda: not processes_of(scratch) and not list(scratch.iterdir()), "everything gone", GONE_WITHIN)
+
+
+def read_lines(stream: IO[bytes] | None, count: int) -> list[Any]:
+    assert stream is not None
+    return [json.loads(stream.readline()) for _ in range(count)]
+
+
+def test_once_tells_the_whole_story_and_leaves_nothing(scratch: Path) -> None:
+    """`demo --once` ends with 0, prints one JSON line per webhook, complete and in order, and cleans up."""
+    done = run(scratch, *COMMAND, "--once")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    told: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        told[line["ref"], line["version"]].append(line)
+    refs = list(dict.fromkeys(line["ref"] for line in lines))
+    assert len(refs) == 3
+    for ref, names in zip(refs, (PAID, PAID, REORGANISED), strict=True):
+        current, legacy = told[ref, 2], told[ref, 1]
+        assert [line["event"] for line in current] == [V2 + name for name in names]
+        assert [line["sequence"] for line in current] == list(range(1, len(names) + 1))
+        assert [line["event"] for line in legacy] == [f"transaction.{LEGACY[n]}" for n in names if n in LEGACY]
+        assert current[-1]["status"] == legacy[-1]["status"] == "SUCCESS"
+    assert [told[ref, 2][0]["assetType"] for ref in refs] == ["ETH_ANVIL", "DEMO_ANVIL", "ETH_ANVIL"]
+    assert len({(line["version"], line["webhookId"]) for line in lines}) == len(lines)
+    assert_nothing_left(scratch)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("withheld", "v1, coin deposit: missing transaction.success"),
+        ("doubled", "arrived 2 times, must arrive once"),
+        ("swapped", "v2, coin deposit: out of order"),
+        ("forged", "bad signature: standardwebhooks says: No matching signature found"),
+    ],
+)
+def test_once_fails_when_a_webhook_is_not_as_it_must_be(scratch: Path, fault: str, words: str) -> None:
+    """One webhook withheld, doubled, out of order or badly signed: `demo --once` ends with 1 and says which."""
+    done = run(scratch, sys.executable, "-m", "tests.demo_tampering", fault)
+    assert done.returncode == 1, done.stderr
+    assert words in done.stderr
+    assert all(json.loads(line)["event"] for line in done.stdout.splitlines())
+    assert_nothing_left(scratch)
+
+
+def test_killed_in_the_middle_it_leaves_nothing(scratch: Path) -> None:
+    """SIGKILL of the demo alone takes anvil, Chainbell, PostgreSQL and the folder with it."""
+    with started(scratch, *COMMAND, "--once", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as demo:
+        read_lines(demo.stdout, 8)
+        running = "\n".join(processes_of(scratch))
+        assert all(name in running for name in ("anvil", "chainbell run", "postgres"))
+        demo.kill()
+        demo.wait()
+        assert_nothing_left(scratch)
+
+
+def test_killed_while_it_starts_it_leaves_nothing(scratch: Path) -> None:
+    """SIGKILL while PostgreSQL is being made leaves nothing either."""
+    with started(scratch, *COMMAND, "--once", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+        wait_for(lambda: "initdb" in "\n".join(processes_of(scratch)), "initdb runs", 60)
+        demo.kill()
+        demo.wait()
+        assert_nothing_left(scratch)
+
+
+def test_asked_to_end_it_leaves_nothing(scratch: Path) -> None:
+    """SIGTERM in the middle ends the demo with its signal's code, with everything stopped before it returns."""
+    with started(scratch, *COMMAND, "--once", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as demo:
+        read_lines(demo.stdout, 2)
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(GONE_WITHIN) == 128 + signal.SIGTERM
+        assert processes_of(scratch) == []
+        assert list(scratch.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_a_failure(scratch: Path) -> None:
+    """When standard output is closed in the middle, nobody saw every webhook: the exit code is 1, without a traceback."""
+    with started(scratch, *COMMAND, "--once", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        read_lines(demo.stdout, 1)
+        demo.stdout.close()
+        said = demo.stderr.read().decode()
+        assert demo.wait(ENDS_WITHIN) == 1
+        assert "standard output cannot be written" in said
+        assert "Traceback" not in said
+
+
+def test_the_live_view_shows_both_versions_and_ends_on_ctrl_c(scratch: Path) -> None:
+    """On a terminal the deposits go through their statuses; Ctrl-C ends it cleanly."""
+    leader, follower = pty.openpty()
+    os.set_blocking(leader, False)
+    seen = bytearray()
+
+    def reads(text: bytes) -> bool:
+        with contextlib.suppress(BlockingIOError, OSError):
+            seen.extend(os.read(leader, 1 << 16))
+        return text in seen
+
+    with started(scratch, *COMMAND, stdin=follower, stdout=follower, stderr=follower) as demo:
+        wait_for(lambda: reads(b"AWAITING_CONFIRMATION"), "a status is shown", 90)
+        demo.send_signal(signal.SIGINT)
+        wait_for(lambda: reads(b"interrupted") and demo.poll() is not None, "it ended", GONE_WITHIN)
+        assert demo.returncode == 128 + signal.SIGINT
+        assert all(word in seen for word in (b"v1 (legacy)", b"signature ok", b"ETH"))
+        assert_nothing_left(scratch)
+    os.close(leader)
+    os.close(follower)
