@@ -15,6 +15,7 @@ from chainbell.api.app import create_api
 from chainbell.api.services import ApiServices
 from chainbell.config.chains import load_chains
 from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
+from chainbell.domain.following import KeptLedger
 from chainbell.domain.identity import movement_uid
 from chainbell.domain.transaction import Chain, Transaction
 from chainbell.events.publish import publish
@@ -92,8 +93,8 @@ async def _unseen(connection: Connection, definition: ChainDefinition, number: i
         await connection.fetchval("select id from accounts where is_default and mode = $1", definition.mode.value)
     )
     asset_id = await connection.fetchval(
-        "insert into assets (account_id, chain, contract, symbol, decimals, created_at) values ($1, $2, $3, 'USDT', 6, now()) "
-        "on conflict (account_id, chain, contract) do update set symbol = 'USDT' returning id",
+        "insert into assets (account_id, chain, contract, symbol, decimals, created_at) "
+        "values ($1, $2, $3, 'USDT', 6, now()) on conflict (account_id, chain, contract) do update set symbol = 'USDT' returning id",
         account,
         definition.name,
         builders.TOKEN,
@@ -117,7 +118,7 @@ async def _unseen(connection: Connection, definition: ChainDefinition, number: i
 
 
 @asynccontextmanager
-async def api_house(url: str, *, clock: "Sequence[datetime] | None" = None) -> AsyncIterator[ApiHouse]:
+async def api_house(url: str, *, clock: Sequence[datetime] | None = None) -> AsyncIterator[ApiHouse]:
     """Open the API on a migrated database; `clock` are the times that it reads, one after another."""
     times = iter(clock) if clock is not None else None
     async with Database.open(url, size=20) as database:
@@ -137,5 +138,5 @@ async def api_house(url: str, *, clock: "Sequence[datetime] | None" = None) -> A
         )
         for name in ("anvil", "ethereum"):
             cursor = BlockRef(CURSOR, builders.block_hash(CURSOR), builders.block_hash(CURSOR - 1))
-            await services.chain_states.start(services.chains[name], builders.block_hash(0), cursor, now())
+            await services.chain_states.start(services.chains[name], builders.block_hash(0), KeptLedger((cursor,)), now())
         yield ApiHouse(services, create_api(services))

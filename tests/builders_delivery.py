@@ -19,13 +19,15 @@ SECOND = timedelta(seconds=1)
 _INSERT_EVENT = """
 insert into events (position, id, type, v1_type, resource_id, sequence, occasion, mode, chain, account_id, generation,
                     created_at, body_v2, body_v1)
-select $1, $2, 'transaction.deposit.pending', $3, $4, coalesce((select max(sequence) from events where resource_id = $4), 0) + 1,
-    convert_to($2, 'utf8'), $5, 'anvil', (select id from accounts where mode = $5 and is_default), 0, $6, $7, $8
+select $1, $2, 'transaction.deposit.pending', $3, $4,
+    coalesce((select max(sequence) from events where resource_id = $4), 0) + 1, convert_to($2, 'utf8'), $5, 'anvil',
+    (select id from accounts where mode = $5 and is_default), 0, $6, $7, $8
 returning account_id
 """
 
 _INSERT_DELIVERY = """
-insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at, updated_at)
+insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at,
+                        updated_at)
 values ($1, $2, $3, $4, 'pending', $5, $5, $5) returning id
 """
 
@@ -105,8 +107,8 @@ async def make_backlog(database: Database, endpoint: str, count: int, *, resourc
         )
         await connection.execute(
             """
-            insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at,
-                                    updated_at)
+            insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at,
+                                    created_at, updated_at)
             select $1, position, resource_id, account_id, 'pending', created_at, created_at, created_at
             from events where position >= $2 and position < $2 + $3
             """,

@@ -12,7 +12,6 @@ from datetime import timedelta
 from itertools import count
 
 from chainbell.cli.main import main
-
 from chainbell.telemetry import checkpoints
 from chainbell.watcher import follower
 

@@ -137,7 +137,7 @@ class House:
         return row["trouble"] is not None
 
     async def check_stories(self) -> None:
-        """Check each record's events: no gap in sequences and positions, `created` first, each success once till taken back."""
+        """Check each record's events: no gap, `created` first, each success once until it is taken back."""
         rows = await self.fetch("select * from events order by position")
         assert [row["position"] for row in rows] == list(range(1, len(rows) + 1))
         assert len({row["id"] for row in rows}) == len(rows)

@@ -259,6 +259,7 @@ class Anvil:
         # common ancestor. So the first new block gets another distance from it, and the rest another parent.
         distance = int(old[0]["timestamp"], 16) - int(ancestor["timestamp"], 16)
         placed = [(entry, 0) if isinstance(entry, str) else entry for entry in raw_transactions]
+        kept: list[str] = []
         for shift in range(1, REORG_TRIES + 1):
             await self.rpc("anvil_setBlockTimestampInterval", distance + shift)
             await self.rpc("anvil_reorg", depth, placed)

@@ -95,7 +95,7 @@ async def open_services(settings: Settings, *, migrating: bool = False) -> Async
             box = _box_beside(data_dir, settings)
             migrating = True
         database = await stack.enter_async_context(Database.open(dsn))
-        await _check(database, box, chains, migrating=migrating)
+        await _check(database, box, migrating=migrating)
         yield Services(
             settings=settings,
             chains=chains,
@@ -128,7 +128,7 @@ def _box_beside(data_dir: Path, settings: Settings) -> SecretBox:
     return SecretBox(load_or_create_key(data_dir))
 
 
-async def _check(database: Database, box: SecretBox, chains: Mapping[str, ChainDefinition], *, migrating: bool) -> None:
+async def _check(database: Database, box: SecretBox, *, migrating: bool) -> None:
     async with database.connection() as connection:
         if migrating:
             for name in await migrate(connection):
@@ -137,8 +137,6 @@ async def _check(database: Database, box: SecretBox, chains: Mapping[str, ChainD
             message = f"the database lacks {', '.join(missing)}: run `chainbell migrate` first"
             raise ConfigurationError(message)
         await check_secret_key(connection, box)
-    for definition in chains.values():
-        await ChainStates(database).redefine(definition)
 
 
 async def run(settings: Settings) -> None:
@@ -152,6 +150,8 @@ async def run(settings: Settings) -> None:
         async with AsyncExitStack() as stack:
             services = await _wait_for_services(settings, stack, stop)
             if services is not None:
+                for name in settings.nodes:
+                    await services.chain_states.redefine(services.chains[name])
                 host, port = listener.getsockname()[:2]
                 _log.info("running", api=f"http://{host}:{port}/v2", chains=sorted(settings.nodes))
                 await supervise(_parts(services, listener), stop)

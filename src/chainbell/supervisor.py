@@ -45,7 +45,7 @@ async def _keep_running(name: str, part: Part) -> None:
             _log.error("part ended by itself, starting it again", part=name)
         except ConfigurationError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - the one place: a part's unplanned failure must not stop the others
             _log.exception("part failed, starting it again", part=name)
         if clock() - started > _HEALTHY_AFTER_SECONDS:
             pause = _FIRST_PAUSE_SECONDS

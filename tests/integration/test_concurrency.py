@@ -36,7 +36,8 @@ async def test_an_endpoint_created_while_blocks_commit_gets_everything_from_then
         await asyncio.gather(subscribe(), deposit())
         await anvil.mine(3)
         await caught_up(home)
-        rung = [row["position"] for row in await home.fetch("select position from events where type not like '%.confirmation'")]
+        ringing = await home.fetch("select position from events where type not like '%.confirmation'")
+        rung = [row["position"] for row in ringing]
         for endpoint_id, position in fed_after.items():
             rows = await home.fetch("select event_position from deliveries where endpoint_id = $1", endpoint_id)
             got = {row["event_position"] for row in rows}

@@ -37,7 +37,10 @@ class Resolver(AbstractResolver):
         self.answers = list(answers)
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
     ) -> list[ResolveResult]:
         answer = self.answers.pop(0)
         if not answer:

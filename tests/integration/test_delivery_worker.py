@@ -49,12 +49,12 @@ async def working(
     *,
     schedule: Sequence[timedelta] = SCHEDULE,
     pace: Pace = QUICK,
-    timeout: timedelta = TIMEOUT,
+    longest: timedelta = TIMEOUT,
     store: PostgresDeliveryStore | None = None,
     wake: asyncio.Event | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run a worker; it is cancelled, and drains, at the end."""
-    async with HttpSender(LOOPBACK, timeout=timeout) as sender:
+    async with HttpSender(LOOPBACK, timeout=longest) as sender:
         worker = DeliveryWorker(
             store or PostgresDeliveryStore(database, BOX, schedule),
             sender,
@@ -148,7 +148,7 @@ async def test_a_dead_endpoint_harms_nobody(database: Database, receiver: Receiv
     for _ in range(30):
         await make_event(database, endpoints=[dead], at=clock.now())
     pace = Pace(concurrency=4, per_endpoint=3, lease_margin=timedelta(seconds=1), poll=timedelta(seconds=0.1))
-    async with working(database, pace=pace, timeout=timedelta(seconds=0.5)):
+    async with working(database, pace=pace, longest=timedelta(seconds=0.5)):
         await receiver.wait_for(3)
         events = [(await make_event(database, endpoints=[healthy], at=clock.now()))[0] for _ in range(30)]
 
@@ -255,9 +255,9 @@ async def test_a_worker_that_dies_mid_post_is_rescued(database: Database, receiv
     event, _ = await make_event(database, endpoints=[endpoint], at=clock.now())
     dying = Pace(lease_margin=timedelta(seconds=0.4), poll=timedelta(seconds=0.1))
     brief = timedelta(seconds=0.4)
-    async with working(database, store=Vanishing(database, BOX), pace=dying, timeout=brief):
+    async with working(database, store=Vanishing(database, BOX), pace=dying, longest=brief):
         await receiver.wait_for(1)
-        async with working(database, pace=dying, timeout=brief):
+        async with working(database, pace=dying, longest=brief):
             await until(all_are(database, DeliveryStatus.SUCCEEDED))
     assert receiver.ids() == [event, event]
 
@@ -283,7 +283,7 @@ async def test_a_shutdown_lets_running_posts_end_and_records_them(database: Data
     receiver.answers["/hook"] = wait
     endpoint, _ = await make_endpoint(database, f"{receiver.url}/hook")
     _, (delivery,) = await make_event(database, endpoints=[endpoint], at=clock.now())
-    async with working(database, timeout=timedelta(seconds=20)) as task:
+    async with working(database, longest=timedelta(seconds=20)) as task:
         await receiver.wait_for(1)
         task.cancel()
         await make_event(database, endpoints=[endpoint], at=clock.now())

@@ -9,6 +9,7 @@ from chainbell.domain.delivery import WebhookVersion
 from chainbell.domain.errors import InputError
 from chainbell.receiver.listen import LARGEST_BODY, Received, listen, listening
 from chainbell.telemetry import clock
+from tests.receivers import until
 
 SECRET = new_secret(bytes(range(32)))
 BODY = b'{"id":"evt_1"}'
@@ -82,14 +83,16 @@ async def test_listens_until_it_is_cancelled() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     task = asyncio.create_task(listen("127.0.0.1", port, SECRET, take))
-    async with asyncio.timeout(10), httpx.AsyncClient() as client:
-        while True:
+    async with httpx.AsyncClient() as client:
+
+        async def answers() -> bool:
             try:
                 answer = await client.post(f"http://127.0.0.1:{port}/", content=BODY, headers=signed())
-                break
             except httpx.ConnectError:
-                await asyncio.sleep(0.01)
-    assert answer.status_code == 204
+                return False
+            return answer.status_code == 204
+
+        await until(answers)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

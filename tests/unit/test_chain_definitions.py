@@ -189,7 +189,7 @@ def test_all_errors_of_all_files_come_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "accepted"), [(39, False), (40, True)])
-def test_reorg_limit_covers_the_finality_lag(tmp_path: Path, limit: int, accepted: bool) -> None:  # noqa: FBT001
+def test_reorg_limit_covers_the_finality_lag(tmp_path: Path, limit: int, accepted: bool) -> None:
     """Under the finalized tag a reorg limit must be the ordinary lag and ten blocks more."""
     finalized = VALID.replace("confirmations = 3", 'confirmations = "finalized"\nfinality_lag = 30')
     directory = write(tmp_path, finalized.replace("reorg_limit = 64", f"reorg_limit = {limit}"))

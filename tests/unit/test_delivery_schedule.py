@@ -25,7 +25,7 @@ def test_the_default_schedule_is_the_designed_one() -> None:
     seconds = [int(delay.total_seconds()) for delay in DEFAULT_SCHEDULE]
     assert seconds == [0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
     assert sum(seconds) == 272105
-    assert SHORT_SCHEDULE == DEFAULT_SCHEDULE[:5]
+    assert DEFAULT_SCHEDULE[:5] == SHORT_SCHEDULE
 
 
 @given(st.integers(0, 9), fractions)

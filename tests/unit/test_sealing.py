@@ -18,13 +18,13 @@ def test_opens_what_it_sealed_for_the_same_row_only() -> None:
     assert box.open(sealed, "endpoint_secrets:1") == b"whsec_x"
     assert b"whsec" not in sealed
     flipped = sealed[:-1] + bytes([sealed[-1] ^ 1])
-    for attempt in (
-        lambda: box.open(sealed, "endpoint_secrets:2"),
-        lambda: box.open(flipped, "endpoint_secrets:1"),
-        lambda: SecretBox(bytes(32)).open(sealed, "endpoint_secrets:1"),
+    for opener, content, row in (
+        (box, sealed, "endpoint_secrets:2"),
+        (box, flipped, "endpoint_secrets:1"),
+        (SecretBox(bytes(32)), sealed, "endpoint_secrets:1"),
     ):
         with pytest.raises(ConfigurationError, match="cannot be opened"):
-            attempt()
+            opener.open(content, row)
 
 
 def test_the_same_secret_is_sealed_differently_each_time() -> None:

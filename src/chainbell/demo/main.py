@@ -65,7 +65,7 @@ async def demo(*, once: bool, tamper: Tamper = untouched) -> int:
 
 @contextmanager
 def _live(console: Console, scene: Scene) -> Iterator[None]:
-    with Live(get_renderable=lambda: draw(scene), console=console, refresh_per_second=_FRAMES_PER_SECOND):
+    with Live(get_renderable=lambda: draw(scene, console.height), console=console, refresh_per_second=_FRAMES_PER_SECOND):
         yield
 
 

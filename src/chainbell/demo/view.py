@@ -14,11 +14,19 @@ from chainbell.demo.webhook import Webhook
 _COLOURS = {"PENDING": "yellow", "AWAITING_CONFIRMATION": "cyan", "SUCCESS": "bold green"}
 _NEWEST = 8
 _SHORT_HASH = 10
+_FRAME_ROWS = 10
+"""Rows of headline and table that hold no webhook."""
+_ROOMY_ROWS = 44
+"""From this height on the newest webhooks are shown below the table."""
 
 
-def draw(scene: Scene) -> RenderableType:
-    """Draw everything: what is happening, each deposit in both versions, and the last webhooks."""
-    return Group(_headline(scene), _deposits(scene), _newest(scene.received))
+def draw(scene: Scene, rows: int) -> RenderableType:
+    """Draw what is happening and each deposit in both versions; the last webhooks too, where the rows suffice."""
+    roomy = rows >= _ROOMY_ROWS
+    left = rows - _FRAME_ROWS - (_NEWEST + 2 if roomy else 0)
+    steps = max(1, left // len(DEPOSITS) - 1)
+    newest = [_newest(scene.received)] if roomy else []
+    return Group(_headline(scene), _deposits(scene, steps), *newest)
 
 
 def summary(scene: Scene) -> Text:
@@ -35,19 +43,19 @@ def summary(scene: Scene) -> Text:
 
 def _headline(scene: Scene) -> Panel:
     chain = "no block yet" if scene.height is None else f"block {scene.height}  {_short(scene.tip_hash)}"
-    step = f"step {len(scene.played)} of {len(SCRIPT)}" if scene.played else "getting ready"
+    step = f"step {len(scene.played)} of {len(SCRIPT)}, ✓ signature good" if scene.played else "getting ready"
     return Panel(Text(scene.caption, "bold"), title=f"chainbell demo · anvil, {chain}", subtitle=step, padding=(0, 2))
 
 
-def _deposits(scene: Scene) -> Table:
-    table = Table(expand=True, show_lines=True, title_justify="left")
+def _deposits(scene: Scene, steps: int) -> Table:
+    table = Table(expand=True, show_lines=True)
     table.add_column("deposit", ratio=2)
     table.add_column("v2", ratio=4)
     table.add_column("v1 (legacy)", ratio=4)
     for deposit in DEPOSITS:
         tx_hash = scene.tx_hashes.get(deposit)
         own = [webhook for webhook in scene.received if tx_hash is not None and webhook.tx_hash == tx_hash]
-        table.add_row(_subject(deposit, tx_hash), *(_course(_of_version(own, version)) for version in (2, 1)))
+        table.add_row(_subject(deposit, tx_hash), *(_course(_of_version(own, version), steps) for version in (2, 1)))
     return table
 
 
@@ -56,26 +64,24 @@ def _subject(deposit: Deposit, tx_hash: str | None) -> Text:
     return Text.assemble((f"{amount}\n", "bold"), f"{deposit.title}\n", (_short(tx_hash), "dim"))
 
 
-def _course(webhooks: Sequence[Webhook]) -> Text:
-    """Write the status now, and below it the way there."""
+def _course(webhooks: Sequence[Webhook], steps: int) -> Text:
+    """Write the status now, and below it the last steps of the way there."""
     if not webhooks:
         return Text("-", "dim")
     status = webhooks[-1].status or "?"
-    lines = [Text(status, _COLOURS.get(status, "bold red")), *(_line(webhook, _name(webhook)) for webhook in webhooks)]
-    return Text("\n").join(lines)
+    way = [_line(webhook, _name(webhook)) for webhook in webhooks[-steps:]]
+    return Text("\n").join([Text(status, _COLOURS.get(status, "bold red")), *way])
 
 
 def _newest(received: Sequence[Webhook]) -> Panel:
     lines = [_line(webhook, f"v{webhook.version}  {webhook.event}") for webhook in received[-_NEWEST:]]
-    return Panel(
-        Text("\n").join(lines), title="last webhooks, checked with the standardwebhooks library", title_align="left"
-    )
+    return Panel(Text("\n").join(lines), title="last webhooks", title_align="left")
 
 
 def _line(webhook: Webhook, words: str) -> Text:
-    sign = ("signature ok", "green") if webhook.problem is None else ("BAD SIGNATURE", "bold red")
+    sign = ("✓", "green") if webhook.problem is None else ("BAD SIGNATURE", "bold red")
     time = webhook.received_at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    return Text.assemble((f"{time}  ", "dim"), f"{words}  ", sign)
+    return Text.assemble((f"{time}  ", "dim"), f"{words} ", sign)
 
 
 def _name(webhook: Webhook) -> str:

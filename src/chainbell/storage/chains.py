@@ -17,6 +17,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (name) do nothing returning name
 """
 
+_FIRST_BLOCKS = "insert into blocks (chain, height, hash, parent_hash) values ($1, $2, $3, $4)"
+
 _REDEFINE = """
 update chains set wire_name = $2, coin_decimals = $3, reorg_limit = $4 where name = $1
 """
@@ -83,8 +85,12 @@ class ChainStates:
             found: bytes | None = await connection.fetchval("select genesis_hash from chains where name = $1", chain)
             return found
 
-    async def start(self, definition: ChainDefinition, genesis: bytes, cursor: BlockRef, now: datetime) -> bool:
-        """Give a chain its first cursor; everything above it will be scanned. False when it had one already."""
+    async def start(self, definition: ChainDefinition, genesis: bytes, first: KeptLedger, now: datetime) -> bool:
+        """Give a chain its first cursor; everything above it will be scanned. False when it had one already.
+
+        The blocks below the cursor are kept so that a reorg of the cursor's own block can be followed.
+        """
+        cursor = first.cursor
         async with self._database.transaction() as connection:
             await lock_chain(connection, definition.name)
             started = await connection.fetchval(
@@ -104,14 +110,8 @@ class ChainStates:
             )
             if started is None:
                 return False
-            await connection.execute(
-                "insert into blocks (chain, height, hash, parent_hash, mined_at) values ($1, $2, $3, $4, $5)",
-                definition.name,
-                cursor.height,
-                cursor.hash,
-                cursor.parent_hash,
-                now,
-            )
+            rows = [(definition.name, ref.height, ref.hash, ref.parent_hash) for ref in first.refs]
+            await connection.executemany(_FIRST_BLOCKS, rows)
             return True
 
     async def redefine(self, definition: ChainDefinition) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableError
-from chainbell.domain.following import Committed, CoverageChange, HeldElsewhere, Outcome
+from chainbell.domain.following import Committed, CoverageChange, HeldElsewhere, KeptLedger, Outcome
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, check_linked
 from chainbell.watcher.ports import Commits, Ledger, N, Nodes
@@ -92,21 +92,24 @@ class Follower(Generic[N]):
         node = await self._nodes.current()
         with self._blaming(node):
             identity = await node.identify()
-            cursor = await self._first_cursor(node)
-        if cursor is None:
+            first = await self._first_ledger(node)
+        if first is None:
             await self._report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
-        if await self._ledger.start(self._definition, identity.genesis_hash, cursor, self._clock()):
-            self._log.info("chain started", height=cursor.height, block=cursor.hash.hex())
+        if await self._ledger.start(self._definition, identity.genesis_hash, first, self._clock()):
+            self._log.info("chain started", height=first.cursor.height, block=first.cursor.hash.hex())
             reached(Checkpoint.CHAIN_STARTED)
         return True
 
-    async def _first_cursor(self, node: N) -> BlockRef | None:
-        if self._definition.start_height is None:
-            return await node.tip()
-        below = max(self._definition.start_height - 1, 0)
-        found = await node.headers(below, below)
-        return found[0] if found else None
+    async def _first_ledger(self, node: N) -> KeptLedger | None:
+        """Read the first cursor and what lies below it: its own block, too, may be reorganised away."""
+        start_height = self._definition.start_height
+        height = (await node.tip()).height if start_height is None else max(start_height - 1, 0)
+        refs = await node.headers(max(height - self._definition.reorg_limit, 0), height)
+        if not refs or refs[-1].height < height:
+            return None
+        check_linked(refs[0].height, refs)
+        return KeptLedger(tuple(refs))
 
     async def _follow(self) -> None:
         """Step for as long as the lease is ours."""
@@ -165,7 +168,7 @@ class Follower(Generic[N]):
         if not blocks:
             return Progress.WAITING
         refs = [block.ref for block in blocks]
-        check_linked(cursor, refs)
+        check_linked(cursor.height + 1, refs)
         if refs[0].parent_hash != cursor.hash:
             return await self._reorg(lead, node, refs[0])
         finalized = await self._read_finalized(node)

@@ -109,11 +109,11 @@ class LocalChain:
             del self._by_hash[self._refs.pop().hash]
 
 
-def check_linked(cursor: BlockRef, refs: Sequence[BlockRef]) -> None:
-    """Raise `NodeError` unless the blocks are linked to one another in height and hash, each on the one before."""
-    expected = cursor.height + 1
+def check_linked(first_height: int, refs: Sequence[BlockRef]) -> None:
+    """Raise `NodeError` unless the blocks begin at a height and are linked, in height and hash, each to the one before."""
     for number, ref in enumerate(refs):
         linked = number == 0 or ref.parent_hash == refs[number - 1].hash
-        if ref.height != expected + number or not linked:
-            message = f"blocks {expected} to {expected + len(refs) - 1} are not linked: the node serves two chains"
+        if ref.height != first_height + number or not linked:
+            last_height = first_height + len(refs) - 1
+            message = f"blocks {first_height} to {last_height} are not linked: the node serves two chains"
             raise NodeError(message)

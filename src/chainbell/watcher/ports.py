@@ -92,8 +92,8 @@ class Nodes(Protocol[N]):
 class Ledger(Protocol):
     """The chain as it stands in the database."""
 
-    async def start(self, definition: ChainDefinition, genesis: bytes, cursor: BlockRef, now: datetime) -> bool:
-        """Give a chain its first cursor. False when it had one already."""
+    async def start(self, definition: ChainDefinition, genesis: bytes, first: KeptLedger, now: datetime) -> bool:
+        """Give a chain its first cursor, and the blocks below it. False when it had one already."""
         ...
 
     async def genesis(self, chain: str) -> bytes | None:

@@ -80,7 +80,7 @@ create table blocks (
     height bigint not null,
     hash bytea not null,
     parent_hash bytea not null,
-    mined_at timestamptz not null,
+    mined_at timestamptz,                            -- null: older than the chain's first cursor, never scanned
     orphaned_at timestamptz,
     primary key (chain, hash)
 );
