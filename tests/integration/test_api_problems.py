@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+import asyncpg
 import pytest
 
 from chainbell.api.app import BODY_LIMIT_BYTES
@@ -24,7 +25,7 @@ JSON = {"Content-Type": "application/json"}
         ("GET", "/v2/deliveries/0", HTTPStatus.UNPROCESSABLE_ENTITY),
         ("GET", "/v2/chains?typo=1", HTTPStatus.UNPROCESSABLE_ENTITY),
         ("GET", "/v2/chains/anvil?typo=1", HTTPStatus.UNPROCESSABLE_ENTITY),
-        ("POST", f"/v2/deliveries/1/replay?typo=1", HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("POST", "/v2/deliveries/1/replay?typo=1", HTTPStatus.UNPROCESSABLE_ENTITY),
         ("DELETE", f"/v2/addresses/anvil/{CHECKSUMMED}?force=1", HTTPStatus.UNPROCESSABLE_ENTITY),
         ("DELETE", "/v2/addresses/anvil/nonsense", HTTPStatus.UNPROCESSABLE_ENTITY),
     ],
@@ -103,15 +104,19 @@ async def test_every_flaw_is_named(database_url: str) -> None:
 async def test_a_database_that_is_away_is_503(database_url: str) -> None:
     """With Retry-After; the API answers again as soon as the database does."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
-        async with house.database.connection() as connection:
-            await connection.execute("alter database " + await _name(house.database) + " allow_connections false")
-            others = "pid <> pg_backend_pid() and datname = current_database()"
-            await connection.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")
-            answer = await client.get("/v2/addresses")
-            assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE, answer.text
-            assert int(answer.headers["retry-after"]) > 0
-            assert answer.headers["content-type"] == "application/problem+json"
-            await connection.execute("alter database " + await _name(house.database) + " allow_connections true")
+        name = await house.fetchval("select current_database()")
+        admin = await asyncpg.connect(database_url, database="postgres")
+        try:
+            await admin.execute(f"alter database {name} allow_connections false")
+            await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+            for path in ("/v2/addresses", "/v2/events"):
+                answer = await client.get(path)
+                assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE, answer.text
+                assert int(answer.headers["retry-after"]) > 0
+                assert answer.headers["content-type"] == "application/problem+json"
+            await admin.execute(f"alter database {name} allow_connections true")
+        finally:
+            await admin.close()
         assert (await client.get("/v2/addresses")).status_code == HTTPStatus.OK
 
 

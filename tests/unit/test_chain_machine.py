@@ -65,7 +65,7 @@ class Commits(RuleBasedStateMachine):
         self.owed: set[Key] = set()
         self.journal = Journal()
 
-    @initialize(depth=st.one_of(st.none(), st.integers(1, 4)), screening=st.sampled_from([False, False, True]))
+    @initialize(depth=st.sampled_from([None, 1, 2, 3, 4]), screening=st.sampled_from([False, False, True]))
     def begin(self, depth: int | None, *, screening: bool) -> None:
         self.policy = Policy(depth, screening)
 
@@ -111,7 +111,7 @@ class Commits(RuleBasedStateMachine):
             if fee.block.hash in gone:
                 self.fees[tx] = replace(fee, block=domain.BlockPoint(-1, b""))
 
-    @rule(lag=st.integers(0, 4))
+    @rule(lag=st.integers(0, 2))
     def look(self, lag: int) -> None:
         """Find the cursor on the node's best chain, and perhaps a newer finalized block."""
         self.finalized = max(self.finalized or 0, self.chain.tip.height - lag)
@@ -119,12 +119,12 @@ class Commits(RuleBasedStateMachine):
         book.load(self.records.values())
         self._finish(book)
 
-    @rule(pick=st.integers(0, 20), status=st.sampled_from(ScreeningStatus))
+    @precondition(lambda self: self.records and self.policy.screening)
+    @rule(pick=st.integers(0, 20), status=st.sampled_from([*ScreeningStatus, ScreeningStatus.CLEAR]))
     def screen(self, pick: int, status: ScreeningStatus) -> None:
         """Let screening or an operator change the second field of a record."""
-        if self.records and self.policy.screening:
-            uid = sorted(self.records)[pick % len(self.records)]
-            self.records[uid] = replace(self.records[uid], screening=status)
+        uid = sorted(self.records)[pick % len(self.records)]
+        self.records[uid] = replace(self.records[uid], screening=status)
 
     @rule(pick=which)
     def watch_or_not(self, pick: int) -> None:
@@ -185,6 +185,11 @@ class Commits(RuleBasedStateMachine):
             found = self.chain.find(record.subject.tx_hash)
             assert found is not None
             assert event.confirmations == self.chain.tip.height - found[0].ref.height + 1
+            settled = is_deep(self.policy, self.view, found[0].ref.height)
+            assert settled or event.name not in {"success", "failed"}
+        if event.name == "replaced":
+            assert record.conflict is not None
+            assert is_deep(self.policy, self.view, record.conflict.block.height)
         if event.name == "success":
             assert allows(self.policy, record.screening)
 

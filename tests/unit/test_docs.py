@@ -93,7 +93,7 @@ def test_every_link_inside_of_the_repository_leads_somewhere(document: Path) -> 
 def test_every_make_target_that_a_document_names_is_there() -> None:
     """Whoever types what stands in the documents reaches a target of the Makefile."""
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
-    named = set()
+    named: set[str] = set()
     for document in DOCUMENTS:
         text = document.read_text()
         shell = "\n".join(blocks(text, "sh"))
@@ -148,8 +148,7 @@ def test_every_command_line_in_a_document_can_be_typed(document: Path) -> None:
 
 
 def _command_lines(text: str) -> Iterator[str]:
-    for line in re.findall(r"`chainbell ([a-z][^`]*)`", text):
-        yield line
+    yield from re.findall(r"`chainbell ([a-z][^`]*)`", text)
     for block in blocks(text, "sh"):
         yield from re.findall(r"chainbell ([a-z].*)$", block, re.MULTILINE)
 
@@ -279,7 +278,7 @@ def test_decisions_are_numbered_listed_and_complete() -> None:
 def test_no_file_names_a_package_registry() -> None:
     """Lock files and documents work with whatever registry the machine is set up for."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT,
         capture_output=True,
         check=True,

@@ -49,7 +49,11 @@ from tests.builders import (
 )
 from tests.journal import Journal, allows, is_deep
 
-POLICIES = st.builds(Policy, required_depth=st.one_of(st.none(), st.integers(1, 4)), screening=st.booleans())
+POLICIES = st.builds(
+    Policy, required_depth=st.sampled_from([None, 1, 2, 3, 4]), screening=st.sampled_from([False, False, True])
+)
+VERDICTS = st.sampled_from([*ScreeningStatus, ScreeningStatus.CLEAR, ScreeningStatus.RELEASED])
+EXECUTIONS = st.sampled_from([Execution.SUCCEEDED, Execution.SUCCEEDED, *Execution])
 NEW_BLOCKS = st.integers(1, 5)
 LOWEST = 100
 
@@ -134,7 +138,7 @@ class OneRecord(RuleBasedStateMachine):
     @rule(
         count=NEW_BLOCKS,
         where=st.integers(0, 4),
-        execution=st.sampled_from(Execution),
+        execution=EXECUTIONS,
         amount=st.integers(1, 3),
         other=st.sampled_from([THEIRS, address(6)]),
     )
@@ -156,19 +160,21 @@ class OneRecord(RuleBasedStateMachine):
         assert self.observe(ConflictMined(Conflict(tx_hash(9), self.at(height)))) == []
         self.observe(Deepened(self.view))
 
+    @precondition(lambda self: not self.unseen)
     @rule(count=NEW_BLOCKS)
     def others_mined(self, count: int) -> None:
         """Append blocks that have nothing of it."""
         self.grow(count)
         self.observe(Deepened(self.view))
 
+    @precondition(lambda self: not self.unseen and self.policy.required_depth is None)
     @rule(lag=st.integers(0, 6))
     def finalize(self, lag: int) -> None:
         """Let the finalized block come nearer to the cursor."""
         self.finalized = max(self.finalized or LOWEST, self.tip - lag, LOWEST)
         self.observe(Deepened(self.view))
 
-    @precondition(lambda self: len(self.chain) > 1)
+    @precondition(lambda self: len(self.chain) > 1 and not self.unseen)
     @rule(depth=st.integers(1, 8))
     def reorganise(self, depth: int) -> None:
         """Take blocks back, as one commit; what was told of them is taken back at once."""
@@ -210,8 +216,8 @@ class OneRecord(RuleBasedStateMachine):
         told = self.observe(Outbid(tx_hash(rival)))
         assert not told or (self.ours is None and self.rival is None)
 
-    @precondition(lambda self: not self.unseen)
-    @rule(status=st.sampled_from(ScreeningStatus))
+    @precondition(lambda self: not self.unseen and self.policy.screening)
+    @rule(status=VERDICTS)
     def screen(self, status: ScreeningStatus) -> None:
         """Let a verdict or an operator change the second field; by itself that promotes nothing."""
         self.record = screened(self.record, status)
@@ -244,7 +250,7 @@ class OneRecord(RuleBasedStateMachine):
             assert (settled.status, settled.final) == (Status.REPLACED, True)
 
 
-OneRecord.TestCase.settings = settings(stateful_step_count=40)
+OneRecord.TestCase.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=40)
 TestOneRecord = OneRecord.TestCase
 
 

@@ -52,10 +52,11 @@ class FeedCursor:
             found = _CURSOR.fullmatch(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode())
         except (binascii.Error, ValueError):
             found = None
-        if found is None:
+        cursor = None if found is None else cls(int(found[1]), int(found[2]))
+        if cursor is None or str(cursor) != text:
             message = "this is no cursor of the feed: pass one as it was handed out, or none to read from the beginning"
             raise InputError(message)
-        return cls(int(found[1]), int(found[2]))
+        return cursor
 
 
 @dataclass(frozen=True, slots=True)
