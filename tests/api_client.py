@@ -94,7 +94,8 @@ async def _unseen(connection: Connection, definition: ChainDefinition, number: i
     )
     asset_id = await connection.fetchval(
         "insert into assets (account_id, chain, contract, symbol, decimals, created_at) "
-        "values ($1, $2, $3, 'USDT', 6, now()) on conflict (account_id, chain, contract) do update set symbol = 'USDT' returning id",
+        "values ($1, $2, $3, 'USDT', 6, now()) "
+        "on conflict (account_id, chain, contract) do update set symbol = 'USDT' returning id",
         account,
         definition.name,
         builders.TOKEN,

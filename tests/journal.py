@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.last: dict[str, TransactionEvent] = {}
-        self._ids: set[str] = set()
+        self.ids: set[str] = set()
         self._told: Counter[tuple[str, str, tuple[bytes, ...]]] = Counter()
         self._successes: Counter[str] = Counter()
         self._inclusions: Counter[str] = Counter()
@@ -93,8 +93,8 @@ class Journal:
         repeat = self._told[uid, event.type, event.occasion]
         self._told[uid, event.type, event.occasion] += 1
         derived = event_id(uid, event.type, event.occasion, repeat)
-        assert derived not in self._ids
-        self._ids.add(derived)
+        assert derived not in self.ids
+        self.ids.add(derived)
         body = json.loads(v2.render(event, derived, 0))
         assert (body["id"], body["data"]["final"]) == (derived, event.transaction.final)
         assert (v1.render(event) is None) == (event.name == "confirmation")

@@ -87,5 +87,5 @@ async def receiving() -> AsyncIterator[Receiver]:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait until a condition holds; fail at a deadline."""
     async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - the condition is a row in a database
+        while not await condition():
             await asyncio.sleep(0.01)

@@ -38,7 +38,7 @@ async def test_without_a_key_nobody_gets_in(database_url: str) -> None:
             {"X-API-Key": good[:-1]},
         ]
         for headers in tries:
-            encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+            encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
             for method, path in (("GET", "/v2/addresses"), ("POST", "/v2/addresses"), ("GET", "/v2/events")):
                 answer = await client.request(method, path, headers=encoded)
                 assert _is_refused(answer, HTTPStatus.UNAUTHORIZED), (headers, answer.text)

@@ -13,7 +13,9 @@ LOWER = CHECKSUMMED.lower()
 
 
 async def _customer(house: ApiHouse, account: str) -> str:
-    return str(await house.fetchval("insert into customers (account_id, created_at) values ($1, now()) returning id", account))
+    return str(
+        await house.fetchval("insert into customers (account_id, created_at) values ($1, now()) returning id", account)
+    )
 
 
 async def test_an_address_is_watched_durably_when_201_returns(database_url: str) -> None:
@@ -103,7 +105,9 @@ async def test_a_key_of_one_account_sees_and_registers_only_there(database_url: 
         account = await house.account()
         mine, all_, live = await house.key(account=account), await house.key(), await house.key(Mode.LIVE)
         async with house.client(mine) as own, house.client(all_) as every, house.client(live) as other_mode:
-            assert (await own.post("/v2/addresses", json={"chain": "anvil", "address": LOWER})).json()["accountId"] == account
+            assert (await own.post("/v2/addresses", json={"chain": "anvil", "address": LOWER})).json()[
+                "accountId"
+            ] == account
             foreign = "0x" + "ab" * 20
             assert (await every.post("/v2/addresses", json={"chain": "anvil", "address": foreign})).is_success
             named = {"chain": "anvil", "address": "0x" + "cd" * 20, "accountId": await house.default_account()}

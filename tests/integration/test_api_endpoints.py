@@ -84,7 +84,7 @@ async def test_an_endpoint_changes_all_but_version_and_mode(database_url: str) -
         assert (await client.get(path)).json() == again
         assert (await client.delete(path)).status_code == HTTPStatus.NO_CONTENT
         for method in ("GET", "PATCH", "DELETE"):
-            body = {"json": {}} if method == "PATCH" else {}
+            body: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
             assert (await client.request(method, path, **body)).status_code == HTTPStatus.NOT_FOUND
 
 
@@ -109,7 +109,7 @@ async def test_an_endpoint_belongs_to_its_account_and_mode(database_url: str) ->
             assert (await live.get("/v2/endpoints")).json()["items"] == []
             for client in (own, live):
                 for method in ("GET", "PATCH", "DELETE"):
-                    body = {"json": {"enabled": False}} if method == "PATCH" else {}
+                    body: dict[str, Any] = {"json": {"enabled": False}} if method == "PATCH" else {}
                     answer = await client.request(method, f"/v2/endpoints/{foreign['id']}", **body)
                     assert answer.status_code == HTTPStatus.NOT_FOUND
             assert (await every.get(f"/v2/endpoints/{foreign['id']}")).json()["enabled"] is True

@@ -15,6 +15,10 @@ from tests.api_client import ApiHouse, api_house
 WRITERS = 6
 DEPOSITS_EACH = 20
 EVENTS_PER_DEPOSIT = 2
+GARBAGE = [
+    *("x", "MDow=", "MDow ", "0:0", "", "MDotMQ", "OjA", "MDA6MA", "AAAA", "Ли", "A" * 4000, "\x00"),
+    "MDo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5",
+]
 
 
 def _cursor(generation: int, position: int) -> str:
@@ -90,9 +94,7 @@ async def test_a_reader_gets_its_own_events_and_passes_others(database_url: str)
                 assert reached == _cursor(0, EVENTS_PER_DEPOSIT * len(uids)), name
 
 
-@pytest.mark.parametrize(
-    "garbage", ["x", "MDow=", "MDow ", "0:0", "", "MDotMQ", "OjA", "MDA6MA", "AAAA", "Ли", "A" * 4000, "\x00", "MDo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5"]
-)  # fmt: skip
+@pytest.mark.parametrize("garbage", GARBAGE)
 async def test_garbage_is_no_cursor(database_url: str, garbage: str) -> None:
     """422 for anything that was never handed out."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
@@ -121,9 +123,7 @@ async def _told_in_generations(house: ApiHouse) -> None:
         ((3, 1), 0),  # of a generation that we never had: nothing is sure
     ],
 )
-async def test_a_cursor_from_another_life_of_the_database(
-    database_url: str, cursor: tuple[int, int], resume: int
-) -> None:
+async def test_a_cursor_from_another_life_of_the_database(database_url: str, cursor: tuple[int, int], resume: int) -> None:
     """409 with the position to go on from, whose reader gets everything that it may have missed; never an empty page."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
         await _told_in_generations(house)

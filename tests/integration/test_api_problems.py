@@ -1,6 +1,8 @@
 """Every error is a problem document, whatever is sent and whatever is down."""
 
 from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -90,7 +92,7 @@ async def test_a_body_of_the_largest_size_is_read(database_url: str) -> None:
 
 
 async def test_every_flaw_is_named(database_url: str) -> None:
-    """errors lists each, with a pointer into the body or the parameter's name, and never what was sent."""
+    """The list errors names each, with a pointer into the body or the parameter's name, and never what was sent."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
         body = {"chain": 1, "label": "geheim\x00", "typo": "geheim"}
         answer = await client.post("/v2/addresses", json=body)
@@ -101,22 +103,26 @@ async def test_every_flaw_is_named(database_url: str) -> None:
         assert {error["parameter"] for error in query.json()["errors"]} == {"limit", "accountId", "typo"}
 
 
-async def test_a_database_that_is_away_is_503(database_url: str) -> None:
+async def test_a_database_that_is_away_is_503(database_url: str, tmp_path: Path) -> None:
     """With Retry-After; the API answers again as soon as the database does."""
-    async with api_house(database_url) as house, house.client(await house.key()) as client:
-        name = await house.fetchval("select current_database()")
-        admin = await asyncpg.connect(database_url, database="postgres")
-        try:
-            await admin.execute(f"alter database {name} allow_connections false")
-            await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
-            for path in ("/v2/addresses", "/v2/events"):
-                answer = await client.get(path)
-                assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE, answer.text
-                assert int(answer.headers["retry-after"]) > 0
-                assert answer.headers["content-type"] == "application/problem+json"
-            await admin.execute(f"alter database {name} allow_connections true")
-        finally:
-            await admin.close()
+    socket = Path(parse_qs(urlsplit(database_url).query)["host"][0])
+    path_to_it = tmp_path / "s"
+    path_to_it.symlink_to(socket)
+    async with (
+        api_house(database_url.replace(str(socket), str(path_to_it))) as house,
+        house.client(await house.key()) as client,
+    ):
+        path_to_it.unlink()
+        admin = await asyncpg.connect(database_url)
+        others = "datname = current_database() and pid <> pg_backend_pid()"
+        await admin.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")
+        await admin.close()
+        for method, path in (("GET", "/v2/addresses"), ("GET", "/v2/events"), ("POST", "/v2/deliveries/1/replay")):
+            answer = await client.request(method, path)
+            assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE, answer.text
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["content-type"] == "application/problem+json"
+        path_to_it.symlink_to(socket)
         assert (await client.get("/v2/addresses")).status_code == HTTPStatus.OK
 
 

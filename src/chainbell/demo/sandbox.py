@@ -110,9 +110,9 @@ class Sandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every command, the last started first, and remove the folder."""
+        """End every command, and remove the folder; in good order, the last started first, only if all went well."""
         try:
-            for guarded in reversed(self._guarded):
+            for guarded in reversed(self._guarded) if error is None else ():
                 await guarded.ask_to_end()
         finally:
             for guarded in self._guarded:

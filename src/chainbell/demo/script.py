@@ -30,9 +30,7 @@ class Deposit:
 
 COIN = Deposit("coin", token=False, amount=1_500_000_000_000_000_000, wire_amount="1.5", asset_type="ETH_ANVIL")
 TOKEN = Deposit("token", token=True, amount=250_000_000, wire_amount="250", asset_type="DEMO_ANVIL")
-REORGANISED = Deposit(
-    "coin, reorganised", token=False, amount=750_000_000_000_000_000, wire_amount="0.75", asset_type="ETH_ANVIL"
-)
+REORGANISED = Deposit("reorganised", token=False, amount=750_000_000_000_000_000, wire_amount="0.75", asset_type="ETH_ANVIL")
 DEPOSITS = (COIN, TOKEN, REORGANISED)
 
 V1_NAMES = {

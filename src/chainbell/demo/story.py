@@ -109,7 +109,8 @@ class Story:
             if clock() - started > _ASK_AFTER_SECONDS and await self._has_told(len(rings(self._scene.played))):
                 return self.complaints()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._receiver.news.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._receiver.news.wait()
 
     async def _settled(self) -> list[str]:
         """Wait until nothing more can come, and judge everything."""

@@ -14,6 +14,7 @@ from chainbell.demo.webhook import Webhook
 _COLOURS = {"PENDING": "yellow", "AWAITING_CONFIRMATION": "cyan", "SUCCESS": "bold green"}
 _NEWEST = 8
 _SHORT_HASH = 10
+_DEPOSIT_WIDTH = 12
 _FRAME_ROWS = 10
 """Rows of headline and table that hold no webhook."""
 _ROOMY_ROWS = 44
@@ -49,9 +50,9 @@ def _headline(scene: Scene) -> Panel:
 
 def _deposits(scene: Scene, steps: int) -> Table:
     table = Table(expand=True, show_lines=True)
-    table.add_column("deposit", ratio=2)
-    table.add_column("v2", ratio=4)
-    table.add_column("v1 (legacy)", ratio=4)
+    table.add_column("deposit", width=_DEPOSIT_WIDTH, no_wrap=True)
+    table.add_column("v2", ratio=1)
+    table.add_column("v1 (legacy)", ratio=1)
     for deposit in DEPOSITS:
         tx_hash = scene.tx_hashes.get(deposit)
         own = [webhook for webhook in scene.received if tx_hash is not None and webhook.tx_hash == tx_hash]
@@ -69,19 +70,25 @@ def _course(webhooks: Sequence[Webhook], steps: int) -> Text:
     if not webhooks:
         return Text("-", "dim")
     status = webhooks[-1].status or "?"
-    way = [_line(webhook, _name(webhook)) for webhook in webhooks[-steps:]]
-    return Text("\n").join([Text(status, _COLOURS.get(status, "bold red")), *way])
+    way = [_line(webhook, "%H:%M:%S", _name(webhook)) for webhook in webhooks[-steps:]]
+    return _lines([Text(status, _COLOURS.get(status, "bold red")), *way])
 
 
 def _newest(received: Sequence[Webhook]) -> Panel:
-    lines = [_line(webhook, f"v{webhook.version}  {webhook.event}") for webhook in received[-_NEWEST:]]
-    return Panel(Text("\n").join(lines), title="last webhooks", title_align="left")
+    lines = [_line(webhook, "%H:%M:%S.%f", f"v{webhook.version} {webhook.event}") for webhook in received[-_NEWEST:]]
+    return Panel(_lines(lines), title="last webhooks", title_align="left")
 
 
-def _line(webhook: Webhook, words: str) -> Text:
-    sign = ("✓", "green") if webhook.problem is None else ("BAD SIGNATURE", "bold red")
-    time = webhook.received_at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    return Text.assemble((f"{time}  ", "dim"), f"{words} ", sign)
+def _line(webhook: Webhook, clock: str, words: str) -> Text:
+    sign = ("✓ ", "green") if webhook.problem is None else ("BAD SIGNATURE ", "bold red")
+    return Text.assemble(sign, (f"{webhook.received_at.astimezone():{clock}} ", "dim"), words)
+
+
+def _lines(lines: Sequence[Text]) -> Text:
+    """Put lines below one another; one that is too long for its place is cut, so that the height is known."""
+    text = Text("\n").join(lines)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _name(webhook: Webhook) -> str:

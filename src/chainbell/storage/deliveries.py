@@ -172,7 +172,7 @@ class PostgresDeliveryStore:
                 return None
             around = Circumstances(now, jitter, self._schedule, row["failing_since"])
             decision = decide(_to_standing(row), attempt, around)
-            recovered = await _write_health(connection, claim.endpoint_id, decision, now)
+            recovered = await _write_health(connection, claim.endpoint_id, row["failing_since"], decision, now)
             await _write(connection, claim, attempt, decision, now)
             if not decision.blocking:
                 await connection.execute(_SET_FREE, claim.endpoint_id, claim.resource_id)
@@ -238,12 +238,14 @@ async def _write(connection: Connection, claim: Claim, attempt: Attempt, decisio
     )
 
 
-async def _write_health(connection: Connection, endpoint_id: str, decision: Decision, now: datetime) -> bool:
+async def _write_health(
+    connection: Connection, endpoint_id: str, failing_since: datetime | None, decision: Decision, now: datetime
+) -> bool:
     """Note an outage's begin or end; return whether one ended. The endpoint's row is only touched when that changes."""
     recovered = False
-    if decision.status is DeliveryStatus.SUCCEEDED:
+    if failing_since is not None and decision.failing_since is None:
         recovered = await connection.fetchval(_ANSWERS, endpoint_id) is not None
-    elif decision.failing_since is not None:
+    elif failing_since is None and decision.failing_since is not None:
         await connection.execute(_FAILING, endpoint_id, decision.failing_since)
     if decision.disable:
         await disable_endpoint(connection, endpoint_id, "it answered 410 Gone: it wants no more webhooks", now)

@@ -8,8 +8,7 @@ from chainbell.events.publish import FeedHead, Telling
 from chainbell.storage.database import Connection
 from chainbell.storage.endpoints import live_endpoints
 from chainbell.storage.locks import lock_feed
-
-EVENTS_CHANNEL = "chainbell_events"
+from chainbell.storage.wakeups import EVENTS_CHANNEL, notify
 
 _TOLD = """
 select e.resource_id, e.type, e.occasion, count(*) as times
@@ -67,7 +66,7 @@ class Feed:
         ]
         await self._connection.executemany(_INSERT_DELIVERY, deliveries)
         await self._connection.execute("update installation set feed_position = $1", events[-1].position)
-        await self._connection.execute("select pg_notify($1, '')", EVENTS_CHANNEL)
+        await notify(self._connection, EVENTS_CHANNEL)
 
 
 def _event_row(event: FeedEvent) -> tuple[object, ...]:

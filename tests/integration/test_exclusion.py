@@ -1,4 +1,4 @@
-"""The feed lock: positions appear in commit order, and no endpoint misses an event of the moment it was created."""
+"""Who excludes whom: commits on a chain and new watches, writers of the feed and new endpoints."""
 
 import asyncio
 from contextlib import suppress
@@ -9,8 +9,11 @@ from chainbell.events.publish import publish
 from chainbell.storage.database import Connection, Database
 from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.storage.feed import Feed
+from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.sealing import SecretBox
+from chainbell.storage.watches import NewWatch, WatchStore, add_watch
 from chainbell.telemetry.clock import now
+from tests import builders
 from tests.feed_builders import one_event, with_a_chain
 
 LOCAL = [ip_network("127.0.0.0/8")]
@@ -70,3 +73,35 @@ async def test_an_endpoint_created_beside_an_open_commit_gets_what_is_committed_
         async with database.connection() as reader:
             rows = await reader.fetch("select event_position from deliveries")
         assert [row["event_position"] for row in rows] == [2]
+
+
+async def test_a_watch_waits_for_the_commit_under_way(database_url: str) -> None:
+    """Its `watchedFrom` lies above every block that was matched without it."""
+    async with Database.open(database_url) as database:
+        await with_a_chain(database)
+        block = builders.block(1)
+        async with LedgerStore(database, publish).begin("anvil") as commit:
+            await commit.standing()
+            wanted = NewWatch("anvil", builders.OURS)
+            watching = asyncio.create_task(WatchStore(database).add(wanted, now()))
+            await _settled(database, watching)
+            assert not watching.done()
+            await commit.append([block], now())
+        assert (await watching).watched_from == block.ref.height + 1
+
+
+async def test_a_commit_waits_for_a_watch_under_way(database_url: str) -> None:
+    """What is registered is matched from the next commit on."""
+    async with Database.open(database_url) as database:
+        await with_a_chain(database)
+
+        async def commit() -> bool:
+            async with LedgerStore(database, publish).begin("anvil") as commit:
+                return builders.OURS in await commit.watches([builders.OURS])
+
+        async with database.transaction() as connection:
+            await add_watch(connection, NewWatch("anvil", builders.OURS), now())
+            committing = asyncio.create_task(commit())
+            await _settled(database, committing)
+            assert not committing.done()
+        assert await committing

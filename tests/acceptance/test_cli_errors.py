@@ -1,0 +1,116 @@
+"""The installed command when something is wrong: one message that says what to do, no traceback, the right exit code."""
+
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import chainbell as package
+from tests.api_client import CHECKSUMMED, api_house
+from tests.command import SECRET_KEY, chainbell
+
+pytestmark = pytest.mark.timeout(300)
+
+COMMANDS = [
+    *("run", "demo", "migrate", "version", "transactions", "events", "deliveries", "replay", "status", "listen"),
+    *("address add", "address list", "address remove"),
+    *("endpoint add", "endpoint list", "endpoint remove", "endpoint enable", "endpoint disable"),
+    *("api-key add", "api-key list", "api-key remove"),
+]
+
+
+def _is_one_message(text: str) -> bool:
+    return text.startswith("chainbell: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+def test_the_version_is_quick_to_say(tmp_path: Path) -> None:
+    """It is the package's, and nothing heavy is imported for it, nor for help."""
+    ended = chainbell("version", cwd=tmp_path)
+    assert (ended.code, ended.out, ended.err) == (0, f"{package.__version__}\n", "")
+    heavy = "{'fastapi', 'asyncpg', 'pydantic', 'web3', 'aiohttp', 'orjson', 'rich'}"
+    program = f"import sys, chainbell.cli.main; sys.exit(repr({heavy} & sys.modules.keys() or ''))"
+    loaded = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert loaded.stderr.strip() == "''"
+
+
+def test_help_shows_every_command_with_examples(tmp_path: Path) -> None:
+    """The list of commands is whole, and each command's help shows how it is typed."""
+    overview = chainbell("--help", cwd=tmp_path).out
+    for command in COMMANDS:
+        assert command.split()[0] in overview
+        shown = chainbell(*command.split(), "--help", cwd=tmp_path)
+        assert shown.code == 0
+        assert re.search(rf"Examples:\s.*chainbell {command}", shown.out, re.DOTALL), shown.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["address"],
+        ["address", "add", "anvil"],
+        ["transactions", "--status", "UNSEEN"],
+        ["transactions", "--limit", "0"],
+        ["endpoint", "add", "https://example.com/"],
+        ["endpoint", "remove", "nonsense"],
+        ["replay", "nonsense"],
+        ["listen"],
+    ],
+)
+def test_wrong_usage_is_code_2(tmp_path: Path, words: list[str]) -> None:
+    """Nothing is opened for it; stdout stays empty, and stderr says what is missing."""
+    ended = chainbell(*words, cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_bad_input_is_one_line(database_url: str, tmp_path: Path) -> None:
+    """Wrong addresses, chains, URLs, filters and cursors name the mistake and what to do."""
+    run = partial(chainbell, cwd=tmp_path, DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
+    async with api_house(database_url):
+        pass
+    for words, part in (
+        (["address", "add", "anvil", CHECKSUMMED.replace("E", "e", 1)], "checksum"),
+        (["address", "add", "anvill", CHECKSUMMED], "did you mean anvil?"),
+        (["address", "add", "sepolia", CHECKSUMMED], "CHAINBELL_NODES__SEPOLIA"),
+        (["address", "add", "anvil", CHECKSUMMED, "--label", "x" * 201], "200 characters"),
+        (["endpoint", "add", "http://10.0.0.1/", "--mode", "live"], "CHAINBELL_ALLOWED_NETWORKS"),
+        (["endpoint", "add", "https://example.com", "--mode", "live", "--event", "transaction.sucess"], "did you mean"),
+        (["events", "--after", "nonsense"], "cursor"),
+        (["events", "--after", "OTox"], "--after MDow"),
+        (["transactions", "--hash", "0x12"], "64 hexadecimal digits"),
+        (["replay", "7"], "chainbell deliveries"),
+    ):
+        ended = run(*words)
+        assert (ended.code, ended.out) == (1, ""), words
+        assert _is_one_message(ended.err), ended.err
+        assert part in ended.err
+
+
+def test_bad_settings_are_named(tmp_path: Path) -> None:
+    """An unknown variable, a missing key, a missing database: each says which, and nothing secret is printed."""
+    secret = "postgresql://user:hunter2@127.0.0.1:1/chainbell"
+    for settings, part in (
+        ({"DATABASE_ULR": secret}, "did you mean CHAINBELL_DATABASE_URL?"),
+        ({"DATABASE_URL": "mysql://user:hunter2@host/db"}, "postgresql://"),
+        ({"DATABASE_URL": secret}, "CHAINBELL_SECRET_KEY is missing"),
+        ({"DATABASE_URL": secret, "SECRET_KEY": "hunter2"}, "openssl rand -base64 32"),
+        ({"DATABASE_URL": secret, "SECRET_KEY": SECRET_KEY}, "check that it runs"),
+    ):
+        ended = chainbell("status", cwd=tmp_path, **settings)
+        assert (ended.code, ended.out) == (1, ""), settings
+        assert part in ended.err
+        assert "hunter2" not in ended.err
+        assert "Traceback" not in ended.err
+
+
+def test_run_wants_a_word_about_screening(tmp_path: Path) -> None:
+    """Without CHAINBELL_SCREENING=off it refuses to start, and says why."""
+    ended = chainbell("run", cwd=tmp_path, DATA_DIR=str(tmp_path / "data"))
+    assert ended.code == 1
+    assert "CHAINBELL_SCREENING=off" in ended.err
+    assert not (tmp_path / "data").exists()
