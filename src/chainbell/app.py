@@ -21,6 +21,7 @@ from chainbell.api.services import ApiServices
 from chainbell.config.chains import configured_chains
 from chainbell.config.node_url import NodeUrl
 from chainbell.config.settings import Settings
+from chainbell.delivery.schedule import DEFAULT_SCHEDULE, SHORT_SCHEDULE
 from chainbell.delivery.sender import HttpSender
 from chainbell.delivery.worker import DeliveryWorker, Pace
 from chainbell.domain.chain import ChainDefinition
@@ -223,7 +224,8 @@ async def _follow(services: Services, definition: ChainDefinition, wake: asyncio
 
 async def _deliver(services: Services, wake: asyncio.Event) -> None:
     settings = services.settings
-    store = PostgresDeliveryStore(services.database, services.box)
+    schedule = SHORT_SCHEDULE if settings.delivery_schedule == "short" else DEFAULT_SCHEDULE
+    store = PostgresDeliveryStore(services.database, services.box, schedule)
     timeout = timedelta(seconds=settings.delivery_timeout_seconds)
     async with HttpSender(settings.allowed_networks, timeout=timeout) as sender:
         pace = Pace(concurrency=settings.delivery_concurrency)

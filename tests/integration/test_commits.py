@@ -8,7 +8,7 @@ from datetime import timedelta
 from chainbell.config.chains import load_chains
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
-from chainbell.domain.following import Committed, Leased
+from chainbell.domain.following import Committed, CoverageChange, Leased
 from chainbell.events.publish import publish
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
@@ -40,6 +40,12 @@ class Ledger:
             rows = await connection.fetch("select type, id from events order by position")
         assert len({row["id"] for row in rows}) == len(rows)
         return [row["type"].rpartition(".")[2] for row in rows]
+
+
+    async def covered(self) -> dict[str, tuple[int, int]]:
+        async with self.database.connection() as connection:
+            rows = await connection.fetch("select * from coverage")
+        return {row["capability"]: (row["from_height"], row["through_height"]) for row in rows}
 
 
 @asynccontextmanager
@@ -119,3 +125,17 @@ async def test_a_removed_watch_stops_new_matches_only(database_url: str) -> None
         await ledger.advance(again, builders.block(2, branch=7), builders.block(3, branch=7))
         told = await ledger.told()
         assert told == ["created", "awaiting_confirmation", "pending", "awaiting_confirmation", "success"]
+
+
+async def test_coverage_reaches_to_the_cursor_and_falls_back_with_it(database_url: str) -> None:
+    """A range is extended in the block's own commit, taken back by a reorg, and covers the new branch from there on."""
+    async with made_up(database_url) as ledger:
+        change = CoverageChange(tokens=(), switched_off=())
+        await ChainStates(ledger.database).cover(load_chains()["anvil"], change, now())
+        await ledger.advance(builders.block(1), builders.block(2), builders.block(3))
+        assert await ledger.covered() == {"coin": (1, 3), "logs": (1, 3)}
+        await ledger.retract(builders.block(3).ref, builders.block(1).ref)
+        assert await ledger.covered() == {"coin": (1, 1), "logs": (1, 1)}
+        branch = builders.block(2, branch=7)
+        await ledger.advance(replace(branch, ref=replace(branch.ref, parent_hash=builders.block(1).ref.hash)))
+        assert await ledger.covered() == {"coin": (1, 2), "logs": (1, 2)}

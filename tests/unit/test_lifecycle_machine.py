@@ -137,6 +137,9 @@ class OneRecord(RuleBasedStateMachine):
             assert event.occasion == (self.chain[self.ours - LOWEST],)
         if event.name == "success":
             assert allows(self.policy, event.transaction.screening)
+        if event.name == "confirmation":
+            assert event.transaction.uid == "trx_deposit"
+            assert event.occasion[1] == str(min(event.confirmations, self.policy.required_depth or 0)).encode()
 
     @precondition(lambda self: self.ours is None and self.rival is None)
     @rule(
@@ -151,8 +154,11 @@ class OneRecord(RuleBasedStateMachine):
         first, unseen = self.grow(count), self.unseen
         self.ours, self.execution = first + where % count, execution
         seen = Included(self.at(self.ours), execution, amount, other, None, None, None, None, self.view)
+        same = (self.record.amount, self.record.counterparty) == (amount, other)
+        screening = self.record.screening if same else ScreeningStatus.UNSCREENED
         told = self.observe(seen)
         assert names(told) == ["created"] * unseen + ["awaiting_confirmation"]
+        assert (self.record.screening, self.record.replaced_by) == (screening, None)
         self.observe(Deepened(self.view))
 
     @precondition(lambda self: self.ours is None and self.rival is None and not self.unseen)

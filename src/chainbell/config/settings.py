@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         default=50,
         description="Webhooks, 1 to 1000, that one process sends at the same time.",
     )
+    delivery_schedule: Annotated[Literal["standard", "short"], BeforeValidator(_lower)] = Field(
+        default="standard",
+        description=(
+            "How often a delivery that fails is tried: standard (10 attempts in 75.6 hours) or short (5 attempts in 2.6 "
+            "hours). What is exhausted can be replayed."
+        ),
+    )
     node_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
         default=30,
         description="Longest time, up to 300 seconds, that one request to a node may take from first to last byte.",
