@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import chainbell as package
+from chainbell.cli.main import app
 from tests.api_client import CHECKSUMMED, api_house
 from tests.command import SECRET_KEY, chainbell
 
@@ -38,19 +40,20 @@ def test_the_version_is_quick_to_say(tmp_path: Path) -> None:
 
 def test_help_shows_every_command_with_examples(tmp_path: Path) -> None:
     """The list of commands is whole, and each command's help shows how it is typed."""
-    overview = chainbell("--help", cwd=tmp_path).out
+    overview = chainbell("--help", cwd=tmp_path)
+    assert overview.code == 0
+    runner = CliRunner()
     for command in COMMANDS:
-        assert command.split()[0] in overview
-        shown = chainbell(*command.split(), "--help", cwd=tmp_path)
-        assert shown.code == 0
-        assert re.search(rf"Examples:\s.*chainbell {command}", shown.out, re.DOTALL), shown.out
+        assert command.split()[0] in overview.out
+        shown = runner.invoke(app, [*command.split(), "--help"])
+        assert shown.exit_code == 0
+        assert re.search(rf"Examples:\s.*chainbell {command}", shown.output, re.DOTALL), shown.output
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["nonsense"],
-        ["address"],
         ["address", "add", "anvil"],
         ["transactions", "--status", "UNSEEN"],
         ["transactions", "--limit", "0"],
@@ -69,21 +72,15 @@ def test_wrong_usage_is_code_2(tmp_path: Path, words: list[str]) -> None:
 
 
 async def test_bad_input_is_one_line(database_url: str, tmp_path: Path) -> None:
-    """Wrong addresses, chains, URLs, filters and cursors name the mistake and what to do."""
+    """What cannot be done names the mistake and what to do. All the words for it are tested with the API, which is quick."""
     run = partial(chainbell, cwd=tmp_path, DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
     async with api_house(database_url):
         pass
     for words, part in (
-        (["address", "add", "anvil", CHECKSUMMED.replace("E", "e", 1)], "checksum"),
         (["address", "add", "anvill", CHECKSUMMED], "did you mean anvil?"),
         (["address", "add", "sepolia", CHECKSUMMED], "CHAINBELL_NODES__SEPOLIA"),
-        (["address", "add", "anvil", CHECKSUMMED, "--label", "x" * 201], "200 characters"),
         (["endpoint", "add", "http://10.0.0.1/", "--mode", "live"], "CHAINBELL_ALLOWED_NETWORKS"),
-        (["endpoint", "add", "https://example.com", "--mode", "live", "--event", "transaction.sucess"], "did you mean"),
-        (["events", "--after", "nonsense"], "cursor"),
         (["events", "--after", "OTox"], "--after MDow"),
-        (["transactions", "--hash", "0x12"], "64 hexadecimal digits"),
-        (["replay", "7"], "chainbell deliveries"),
     ):
         ended = run(*words)
         assert (ended.code, ended.out) == (1, ""), words
@@ -96,9 +93,7 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
     secret = "postgresql://user:hunter2@127.0.0.1:1/chainbell"
     for settings, part in (
         ({"DATABASE_ULR": secret}, "did you mean CHAINBELL_DATABASE_URL?"),
-        ({"DATABASE_URL": "mysql://user:hunter2@host/db"}, "postgresql://"),
         ({"DATABASE_URL": secret}, "CHAINBELL_SECRET_KEY is missing"),
-        ({"DATABASE_URL": secret, "SECRET_KEY": "hunter2"}, "openssl rand -base64 32"),
         ({"DATABASE_URL": secret, "SECRET_KEY": SECRET_KEY}, "check that it runs"),
     ):
         ended = chainbell("status", cwd=tmp_path, **settings)

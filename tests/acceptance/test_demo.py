@@ -202,5 +202,5 @@ def test_the_live_view_shows_both_versions_and_ends_on_ctrl_c(scratch: Path) -> 
         demo.send_signal(signal.SIGINT)
         wait_for(lambda: shows("interrupted") and demo.poll() is not None, "it ended", GONE_WITHIN)
         assert demo.returncode == 128 + signal.SIGINT
-        assert all(shows(words) for words in ("v1 (legacy)", "1.5 ETH", "confirmation 2/3", "awaiting_confirmation", "✓"))
+        assert all(shows(words) for words in ("v1 (legacy)", "1.5 ETH", "confirmation 2/3", "AWAITING_CONFIRMATION", "✓"))
         assert_nothing_left(scratch)

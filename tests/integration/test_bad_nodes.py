@@ -1,6 +1,5 @@
 """Nodes that lie, stall and break: the chain waits and says why, and tells everything once the node is honest again."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -153,18 +152,3 @@ async def test_a_node_of_another_chain_is_never_read(anvil: Anvil, database_url:
                     assert "chain id" in row["trouble"] if wrong == "chain id" else "genesis" in row["trouble"]
                     assert await home.cursor_hash() == cursor
                     assert proxy.calls.keys() <= {"eth_chainId", "eth_getBlockByNumber"}
-
-
-async def test_a_database_that_goes_away_in_the_middle_loses_nothing(anvil: Anvil, database_url: str) -> None:
-    """Connections that are cut again and again delay the chain, and no more."""
-    async with house(anvil, database_url) as home, following(home):
-        await started(home)
-        await home.watch(ALICE)
-        for _ in range(5):
-            await anvil.send(anvil.accounts[0], ALICE, ETHER)
-            await home.cut_connections()
-            await asyncio.sleep(0)
-        await anvil.mine(3)
-        await caught_up(home)
-        assert (await home.told()).count("deposit.success") == 5
-        await home.check_stories()

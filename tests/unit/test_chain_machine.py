@@ -119,9 +119,7 @@ class Commits(RuleBasedStateMachine):
     def look(self, lag: int) -> None:
         """Find the cursor on the node's best chain, and perhaps a newer finalized block."""
         self.finalized = max(self.finalized or 0, self.chain.tip.height - lag)
-        book = Book(self.policy, NOW)
-        book.load(self.records.values())
-        self._finish(book)
+        self._finish(Book(self.policy, NOW))
 
     @precondition(lambda self: self.records and self.policy.screening)
     @rule(pick=st.integers(0, 20), status=st.sampled_from([*ScreeningStatus, ScreeningStatus.CLEAR]))
@@ -172,6 +170,7 @@ class Commits(RuleBasedStateMachine):
             self.fees[fee.tx_hash] = fee
 
     def _finish(self, book: Book) -> None:
+        book.load(self.records.values())
         for record in book.records():
             book.apply(record, Deepened(self.view))
         for event in book.events:

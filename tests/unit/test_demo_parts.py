@@ -103,12 +103,13 @@ def test_the_summary_lists_what_went_wrong() -> None:
     assert "missing transaction.deposit.success" in drawn(scene)
 
 
+@pytest.mark.parametrize("columns", [80, 140])
 @pytest.mark.parametrize("rows", [24, 30, 44, 60])
-def test_the_view_fits_the_terminal(rows: int) -> None:
+def test_the_view_fits_the_terminal(rows: int, columns: int) -> None:
     """However long the stories, the view is no taller than the terminal, and each deposit's status is in it."""
     stories = [webhook(version, tx=tx) for tx in (1, 2, 3) for version in (2, 1)] * 20
     hashes = {deposit: f"0x{tx:064x}" for tx, deposit in enumerate(DEPOSITS, start=1)}
-    console = Console(file=StringIO(), width=100)
+    console = Console(file=StringIO(), width=columns)
     with console.capture() as captured:
         console.print(draw(Scene(stories, tx_hashes=hashes, height=7, tip_hash="0x" + "ab" * 32), rows))
     assert len(captured.get().splitlines()) <= rows

@@ -159,7 +159,8 @@ def test_a_fee_is_paid_again_although_its_sender_is_watched_no_more() -> None:
 def test_a_fee_is_never_counted_in_a_record_that_is_not_there() -> None:
     """A sender watched no more gets no new record, so its fee cannot be counted in one."""
     mined = block(101, [movement(PAYS, recipient=THEIRS)])
-    assert matching.fees(mined, CAIP2, {}, {PAYS.hash}, ())[PAYS.hash].counted_in is None
+    for told in ([], [deposit(uid="trx_other_side")]):
+        assert matching.fees(mined, CAIP2, {}, {PAYS.hash}, told)[PAYS.hash].counted_in is None
 
 
 def test_a_told_transfer_keeps_its_fee_when_it_comes_back_without_its_value() -> None:

@@ -27,7 +27,7 @@ from chainbell.demo.webhook import Webhook, to_line
 
 _DEADLINE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
-"""Before each move of the live view, so that people can follow it."""
+"""After each move of the live view, so that people can follow it."""
 _FRAMES_PER_SECOND = 8
 _ADDRESS_BYTES = 20
 _V2_FILTER = ["transaction.*", "transaction.deposit.confirmation"]

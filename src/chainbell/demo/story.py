@@ -43,17 +43,17 @@ class Story:
         self._first_block: dict[Deposit, str] = {}
 
     async def play(self, pause_seconds: float, say: Callable[[str], None]) -> list[str]:
-        """Play it all, with a pause before each move, and return what went wrong: after the first trouble it stops."""
+        """Play it all, with a pause after each move, and return what went wrong: after the first trouble it stops."""
         for beat in SCRIPT:
             self._scene.caption = beat.caption
             say(beat.caption)
-            await asyncio.sleep(pause_seconds)
             self._scene.played.append(beat)
             await self._move(beat)
             self._scene.height, self._scene.tip_hash = await self._anvil.tip()
             if complaints := await self._heard():
                 where = f"stopped after step {len(self._scene.played)} of {len(SCRIPT)}: {beat.caption}"
                 return [*complaints, where]
+            await asyncio.sleep(pause_seconds)
         return await self._settled()
 
     def complaints(self) -> list[str]:

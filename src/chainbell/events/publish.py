@@ -58,9 +58,7 @@ async def publish(feed: Feed, events: Sequence[TransactionEvent]) -> None:
     counted = await _count_repeats(feed, events)
     stored = [_store(event, head, number) for number, event in enumerate(counted, start=1)]
     endpoints = await feed.endpoints()
-    receivers = {
-        event.id: [endpoint.id for endpoint in endpoints if subscribes(endpoint, event)] for event in stored
-    }
+    receivers = {event.id: [endpoint.id for endpoint in endpoints if subscribes(endpoint, event)] for event in stored}
     await feed.append(stored, receivers)
 
 

@@ -24,6 +24,9 @@ def translated() -> Iterator[None]:
     except asyncpg.DiskFullError as error:
         message = f"PostgreSQL has no space left ({error}): free some on its disk; nothing was half written, we try again"
         raise DatabaseError(message) from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        message = f"PostgreSQL refuses us ({error}): check the user, password and database in CHAINBELL_DATABASE_URL"
+        raise DatabaseError(message) from error
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.CannotConnectNowError,
@@ -66,7 +69,8 @@ class Database:
             yield cls(pool, dsn)
         finally:
             try:
-                await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
 

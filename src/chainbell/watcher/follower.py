@@ -301,5 +301,6 @@ class Follower(Generic[N]):
     async def _pause(self) -> None:
         """Wait for the next poll, or for a hint that there is something to see."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._definition.poll_seconds)
+            async with asyncio.timeout(self._definition.poll_seconds):
+                await self._wake.wait()
         self._wake.clear()

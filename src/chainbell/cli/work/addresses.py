@@ -5,7 +5,7 @@ from uuid import UUID
 
 from chainbell.api.chain_names import named_chain
 from chainbell.api.views.address import AddressView
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table, say, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.domain.address import parse_address

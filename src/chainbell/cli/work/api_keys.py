@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from chainbell.api.views.api_key import ApiKeyView, NewApiKeyView
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table, say, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.domain.chain import Mode

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from chainbell.api.resource_ids import require_id
 from chainbell.api.views.delivery import DeliveryView
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import print_lines, print_table, say, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.domain.delivery import DeliveryStatus

@@ -1,7 +1,7 @@
 """What ``chainbell events`` does."""
 
 from chainbell.api.views.event import event_json
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import print_lines, print_table, say
 from chainbell.cli.work.session import with_services
 from chainbell.domain.errors import ConflictError

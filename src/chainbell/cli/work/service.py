@@ -2,8 +2,8 @@
 
 import asyncio
 
-from chainbell.app import Services
-from chainbell.app import run as run_app
+from chainbell.app.run import run as run_app
+from chainbell.app.services import Services
 from chainbell.cli.work.output import say
 from chainbell.cli.work.session import with_services
 from chainbell.config.settings import load_settings

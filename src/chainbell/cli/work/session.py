@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from chainbell.app import Services, open_services
+from chainbell.app.services import Services, open_services
 from chainbell.config.settings import load_settings
 from chainbell.telemetry.log import configure_logging
 

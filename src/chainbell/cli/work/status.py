@@ -6,7 +6,7 @@ from uuid import UUID
 from chainbell.api.chain_report import chain_report
 from chainbell.api.views.chain import ChainView
 from chainbell.api.views.wire import Wire, WireTime
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table
 from chainbell.cli.work.session import with_services
 from chainbell.events.v2 import wire_time

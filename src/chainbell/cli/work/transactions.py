@@ -9,7 +9,7 @@ import orjson
 
 from chainbell.api.chain_names import named_chain
 from chainbell.api.views.transaction import transaction_members
-from chainbell.app import Services
+from chainbell.app.services import Services
 from chainbell.cli.work.output import print_lines, print_table, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.domain.address import parse_address

@@ -1,16 +1,13 @@
-"""The composition root: the only place that builds concrete classes and joins stages."""
+"""``chainbell run``: every part that runs side by side, built and joined."""
 
 import asyncio
 import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -18,7 +15,7 @@ from chainbell.api.app import create_api
 from chainbell.api.server import listen as listen_on
 from chainbell.api.server import serve
 from chainbell.api.services import ApiServices
-from chainbell.config.chains import configured_chains
+from chainbell.app.services import Services, open_services
 from chainbell.config.node_url import NodeUrl
 from chainbell.config.settings import Settings
 from chainbell.delivery.schedule import DEFAULT_SCHEDULE, SHORT_SCHEDULE
@@ -30,24 +27,12 @@ from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.pool import Surroundings, open_pool
-from chainbell.storage.api_keys import ApiKeyStore
-from chainbell.storage.chains import ChainStates
-from chainbell.storage.data_dir import default_data_dir, prepare_data_dir
 from chainbell.storage.database import Database
 from chainbell.storage.deliveries import PostgresDeliveryStore
-from chainbell.storage.delivery_log import DeliveryLog
-from chainbell.storage.embedded.server import embedded_server
-from chainbell.storage.endpoints import EndpointStore
-from chainbell.storage.event_list import EventList
 from chainbell.storage.idempotency import forget_old_keys
 from chainbell.storage.ledger import LedgerStore
-from chainbell.storage.migrate import migrate, missing_migrations
 from chainbell.storage.partitions import ensure_attempt_partitions
-from chainbell.storage.requeue import ReplayStore
-from chainbell.storage.sealing import SecretBox, check_secret_key, load_or_create_key, parse_secret_key
-from chainbell.storage.transaction_list import TransactionList
 from chainbell.storage.wakeups import EVENTS_CHANNEL, listen
-from chainbell.storage.watches import WatchStore
 from chainbell.supervisor import Part, stop_on_signals, supervise
 from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
@@ -58,86 +43,6 @@ _log = structlog.get_logger()
 
 _RETRY_SECONDS = 2.0
 _HOUSEKEEPING_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What commands and the API work with: one database, opened, and everything that reads or writes it."""
-
-    settings: Settings
-    chains: Mapping[str, ChainDefinition]
-    database: Database
-    box: SecretBox
-    watches: WatchStore
-    chain_states: ChainStates
-    endpoints: EndpointStore
-    deliveries: DeliveryLog
-    replays: ReplayStore
-    transactions: TransactionList
-    events: EventList
-    api_keys: ApiKeyStore
-
-
-@asynccontextmanager
-async def open_services(settings: Settings, *, migrating: bool = False) -> AsyncIterator[Services]:
-    """Open the database that the settings name, embedded or not, and what works on it.
-
-    A schema that is not up to date is migrated when `migrating`, and always in an embedded database. Raises
-    `ConfigurationError` for what an operator must mend first, `DatabaseError` while the server does not answer.
-    """
-    chains = configured_chains(settings)
-    async with AsyncExitStack() as stack:
-        if settings.database_url is not None:
-            dsn = settings.database_url.get_secret_value()
-            box = _operators_box(settings)
-        else:
-            data_dir = prepare_data_dir(settings.data_dir or default_data_dir(os.environ, os.getuid()))
-            dsn = await stack.enter_async_context(embedded_server(data_dir, log=_log.info))
-            box = _box_beside(data_dir, settings)
-            migrating = True
-        database = await stack.enter_async_context(Database.open(dsn))
-        await _check(database, box, migrating=migrating)
-        yield Services(
-            settings=settings,
-            chains=chains,
-            database=database,
-            box=box,
-            watches=WatchStore(database),
-            chain_states=ChainStates(database),
-            endpoints=EndpointStore(database, box, settings.allowed_networks),
-            deliveries=DeliveryLog(database),
-            replays=ReplayStore(database),
-            transactions=TransactionList(database),
-            events=EventList(database),
-            api_keys=ApiKeyStore(database),
-        )
-
-
-def _operators_box(settings: Settings) -> SecretBox:
-    if settings.secret_key is None:
-        message = (
-            "CHAINBELL_SECRET_KEY is missing: with CHAINBELL_DATABASE_URL you keep the key that encrypts secrets. "
-            "Make one with `openssl rand -base64 32`, and keep it as safe as your backups"
-        )
-        raise ConfigurationError(message)
-    return SecretBox(parse_secret_key(settings.secret_key.get_secret_value()))
-
-
-def _box_beside(data_dir: Path, settings: Settings) -> SecretBox:
-    if settings.secret_key is not None:
-        return _operators_box(settings)
-    return SecretBox(load_or_create_key(data_dir))
-
-
-async def _check(database: Database, box: SecretBox, *, migrating: bool) -> None:
-    async with database.connection() as connection:
-        if migrating:
-            for name in await migrate(connection):
-                _log.info("migrated", migration=name)
-        elif missing := await missing_migrations(connection):
-            message = f"the database lacks {', '.join(missing)}: run `chainbell migrate` first"
-            raise ConfigurationError(message)
-        await check_secret_key(connection, box)
 
 
 async def run(settings: Settings) -> None:
@@ -178,7 +83,8 @@ async def _wait_for_services(settings: Settings, stack: AsyncExitStack, stop: as
         except DatabaseError as error:
             _log.warning("waiting", reason=str(error))
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
+            async with asyncio.timeout(_RETRY_SECONDS):
+                await stop.wait()
     return None
 
 
