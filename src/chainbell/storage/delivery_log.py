@@ -112,7 +112,7 @@ class DeliveryLog:
                 None if wanted.endpoint_id is None else _parse(wanted.endpoint_id),
                 None if wanted.status is None else wanted.status.value,
                 wanted.event_id,
-                *request.after_key(int),
+                *request.after_key(_delivery_id),
                 request.limit + 1,
             )
         return to_page([_to_delivery(row) for row in rows], request, lambda found: (found.created_at, str(found.id)))
@@ -142,6 +142,15 @@ class DeliveryLog:
             )
             for row in rows
         ]
+
+
+def _delivery_id(text: str) -> int:
+    """Read an id from a cursor, which anybody may have made up. Raises `ValueError` for what no row can have."""
+    number = int(text)
+    if not 0 < number < 2**63:
+        message = "out of the range of ids"
+        raise ValueError(message)
+    return number
 
 
 def _to_delivery(row: Record) -> Delivery:
