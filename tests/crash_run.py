@@ -13,7 +13,7 @@ from itertools import count
 
 from chainbell.cli.main import main
 from chainbell.telemetry import checkpoints
-from chainbell.watcher import follower
+from chainbell.watcher import lease
 
 
 def die_at(point: str, times: int) -> None:
@@ -29,7 +29,7 @@ def die_at(point: str, times: int) -> None:
 
 if __name__ == "__main__":
     die_at(sys.argv[1], int(sys.argv[2]))
-    follower.LEASE = timedelta(seconds=1.5)
-    follower.RENEW_SECONDS = 0.4
+    lease.LEASE = timedelta(seconds=1.5)
+    lease.RENEW_SECONDS = 0.4
     sys.argv = ["chainbell", *sys.argv[3:]]
     main()

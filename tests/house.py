@@ -167,14 +167,15 @@ def _check_each_success_is_taken_back(names: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def house(
-    anvil: Anvil, url: str, *, node_url: str | None = None, tokens: Sequence[tuple[str, str, int]] = (), **changes: object
+    anvil: Anvil, url: str, *, node_urls: Sequence[str] = (), tokens: Sequence[tuple[str, str, int]] = (), **changes: object
 ) -> AsyncIterator[House]:
     """Open a house on a fresh database; `changes` go into the definition of anvil's chain."""
     listed = tuple(Token(symbol=s, contract=bytes.fromhex(c[2:]), decimals=d) for c, s, d in tokens)
     definition = load_chains()["anvil"].model_copy(update={"poll_seconds": 0.02, "tokens": listed} | changes)
     async with Database.open(url) as database:
         surroundings = Surroundings(now, time.monotonic, random.random)
-        pool = open_pool(definition, [NodeEndpoint("anvil", node_url or anvil.url)], surroundings, timeout=5)
+        endpoints = [NodeEndpoint(f"node {number}", node) for number, node in enumerate(node_urls or [anvil.url], start=1)]
+        pool = open_pool(definition, endpoints, surroundings, timeout=5)
         try:
             yield House(database, definition, anvil, pool, url)
         finally:

@@ -48,6 +48,8 @@ def sides_of(block: ScannedBlock) -> list[tuple[Key, Movement]]:
     found: list[tuple[Key, Movement]] = []
     for moved in block.movements:
         for type_, side in ((TransactionType.TRANSFER, moved.sender), (TransactionType.DEPOSIT, moved.recipient)):
+            if side is None:
+                continue
             place = (type_, moved.transaction.hash, moved.asset, side)
             found.append(((*place, seen[place]), moved))
             seen[place] += 1

@@ -17,6 +17,8 @@ Part = Callable[[], Awaitable[None]]
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_AFTER_SECONDS = 60.0
+_LONGEST_DRAIN_SECONDS = 60.0
+"""Longer than any part needs to end in order: the longest POST and the margin of its lease."""
 
 _log = structlog.get_logger()
 
@@ -24,15 +26,28 @@ _log = structlog.get_logger()
 async def supervise(parts: Mapping[str, Part], stop: asyncio.Event) -> None:
     """Run every part until `stop` is set, then cancel them all and wait until each has drained.
 
-    A part that raises, or ends by itself, is started again. Raises `ConfigurationError` that a part raised: starting
-    again would not mend it.
+    A part that raises, or ends by itself, is started again. Raises the first `ConfigurationError` that a part raised:
+    starting again would not mend it.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_keep_running(name, part), name=name) for name, part in parts.items()]
-        stopper = group.create_task(stop.wait(), name="stop")
+    tasks = [asyncio.create_task(_keep_running(name, part), name=name) for name, part in parts.items()]
+    stopper = asyncio.create_task(stop.wait(), name="stop")
+    try:
         await asyncio.wait([stopper, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in [stopper, *tasks]:
+    finally:
+        await _end({stopper, *tasks})
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def _end(tasks: set[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
+    """Cancel until all have ended: a cancellation can get lost on its way down into a part."""
+    while tasks:
+        for task in tasks:
             task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_LONGEST_DRAIN_SECONDS)
+        if tasks:
+            _log.error("parts do not end, cancelling them again", parts=sorted(task.get_name() for task in tasks))
 
 
 async def _keep_running(name: str, part: Part) -> None:
@@ -40,17 +55,41 @@ async def _keep_running(name: str, part: Part) -> None:
     pause = _FIRST_PAUSE_SECONDS
     while True:
         started = clock()
-        try:
-            await part()
-            _log.error("part ended by itself, starting it again", part=name)
-        except ConfigurationError:
-            raise
-        except Exception:  # noqa: BLE001 - the one place: a part's unplanned failure must not stop the others
-            _log.exception("part failed, starting it again", part=name)
+        await _run_once(name, part)
+        if _told_to_end():  # the part has swallowed it
+            return
         if clock() - started > _HEALTHY_AFTER_SECONDS:
             pause = _FIRST_PAUSE_SECONDS
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _run_once(name: str, part: Part) -> None:
+    try:
+        await part()
+    except asyncio.CancelledError:
+        if _told_to_end():
+            raise
+        _log.exception("part cancelled itself, starting it again", part=name)
+    except Exception as error:
+        if (wrong := _wrong_configuration(error)) is not None:
+            raise wrong from error
+        _log.exception("part failed, starting it again", part=name)
+    else:
+        if not _told_to_end():
+            _log.error("part ended by itself, starting it again", part=name)
+
+
+def _told_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _wrong_configuration(error: BaseException) -> ConfigurationError | None:
+    """Return the `ConfigurationError` that an error is, or that a group of errors holds."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := _wrong_configuration(each))), None)
+    return error if isinstance(error, ConfigurationError) else None
 
 
 @contextmanager

@@ -78,7 +78,7 @@ async def test_nothing_is_lost_while_a_node_misbehaves(
     """The cursor stands still while the answers are bad; afterwards every deposit is told, once."""
     token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
     tokens = [(token, "TUSD", 6)]
-    async with house(anvil, database_url, node_url=lying_proxy.url, tokens=tokens) as home, following(home):
+    async with house(anvil, database_url, node_urls=[lying_proxy.url], tokens=tokens) as home, following(home):
         await started(home)
         await home.watch(ALICE)
         await caught_up(home)
@@ -103,7 +103,7 @@ async def _well(home: House) -> bool:
 
 async def test_a_node_that_falls_behind_is_no_reorg(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
     """A tip that is an older block of ours takes nothing back."""
-    async with house(anvil, database_url, node_url=lying_proxy.url) as home, following(home):
+    async with house(anvil, database_url, node_urls=[lying_proxy.url]) as home, following(home):
         await started(home)
         await home.watch(ALICE)
         await anvil.send(anvil.accounts[0], ALICE, ETHER)
@@ -143,7 +143,7 @@ async def test_a_node_of_another_chain_is_never_read(anvil: Anvil, database_url:
         await other.send(other.accounts[0], ALICE, ETHER)
         await other.mine(30)
         async with LyingProxy(other.url) as proxy:
-            async with house(anvil, database_url, node_url=proxy.url) as home:
+            async with house(anvil, database_url, node_urls=[proxy.url]) as home:
                 stored = (await home.fetch("select genesis_hash from chains"))[0]["genesis_hash"]
                 home.pool._genesis = stored
                 async with following(home):
@@ -152,3 +152,70 @@ async def test_a_node_of_another_chain_is_never_read(anvil: Anvil, database_url:
                     assert "chain id" in row["trouble"] if wrong == "chain id" else "genesis" in row["trouble"]
                     assert await home.cursor_hash() == cursor
                     assert proxy.calls.keys() <= {"eth_chainId", "eth_getBlockByNumber"}
+
+
+async def test_a_node_without_code_yet_switches_no_token_off(
+    anvil: Anvil, lying_proxy: LyingProxy, database_url: str
+) -> None:
+    """One answer of a node that has just begun to sync proves nothing: the chain waits, and the token stays."""
+    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
+    lies = 0
+
+    def no_code(asked: str, _params: list[Any], answer: Answer) -> Answer:
+        nonlocal lies
+        lies += asked == "eth_getCode"
+        return answer | {"result": "0x"} if asked == "eth_getCode" and lies <= 2 else answer
+
+    lying_proxy.rule = no_code
+    async with house(anvil, database_url, node_urls=[lying_proxy.url], tokens=[(token, "TUSD", 6)]) as home:
+        async with following(home):
+            await started(home)
+            await home.watch(ALICE)
+            await anvil.token_transfer(token, anvil.accounts[0], ALICE, 7)
+            await anvil.mine(3)
+            await caught_up(home)
+        assert lies > 2
+        assert (await home.told())[-1] == "deposit.success"
+
+
+async def test_a_node_that_lags_gives_way_to_another(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
+    """With two nodes, the first being stuck on an old tip, the second one leads on."""
+    async with house(anvil, database_url, node_urls=[lying_proxy.url, anvil.url]) as home, following(home):
+        await started(home)
+        await home.watch(ALICE)
+        await anvil.mine(5)
+        await caught_up(home)
+        old_tip = await anvil.block(2)
+
+        def stuck(asked: str, params: list[Any], answer: Answer) -> Answer:
+            is_tip = asked == "eth_getBlockByNumber" and params[0] == "latest"
+            return answer | {"result": old_tip} if is_tip else answer
+
+        lying_proxy.rule = stuck
+        await anvil.send(anvil.accounts[0], ALICE, ETHER)
+        await anvil.mine(2)
+        await caught_up(home)
+        assert (await home.told())[-1] == "deposit.success"
+
+
+async def test_a_parent_that_lies_no_lower_ends_the_walk(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
+    """A node whose parents never get lower is blamed, and does not keep us walking for ever."""
+    async with house(anvil, database_url, node_urls=[lying_proxy.url]) as home, following(home):
+        await started(home)
+        await anvil.mine(3)
+        await caught_up(home)
+
+        def endless(asked: str, params: list[Any], answer: Answer) -> Answer:
+            if asked == "eth_getBlockByNumber" and params[0] == "latest":
+                return answer | {"result": answer["result"] | {"hash": "0x" + "ab" * 32, "parentHash": "0x" + "cd" * 32}}
+            if asked == "eth_getBlockByHash":
+                block = {"hash": params[0], "parentHash": "0x" + "cd" * 32, "number": hex(3)}
+                return {"jsonrpc": "2.0", "id": answer["id"], "result": block}
+            return answer
+
+        lying_proxy.rule = endless
+        await until(home.in_trouble, "the chain says that it waits")
+        (row,) = await home.fetch("select trouble from chains")
+        assert "is named as the parent of" in row["trouble"]
+        lying_proxy.rule = honest
+        await until(lambda: _well(home), "the trouble is over")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from chainbell.config.chains import load_chains
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
-from chainbell.domain.following import Committed, CoverageChange, Leased
+from chainbell.domain.following import Committed, CoverageChange, Leased, Stale
 from chainbell.events.publish import publish
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
@@ -41,7 +41,6 @@ class Ledger:
         assert len({row["id"] for row in rows}) == len(rows)
         return [row["type"].rpartition(".")[2] for row in rows]
 
-
     async def covered(self) -> dict[str, tuple[int, int]]:
         async with self.database.connection() as connection:
             rows = await connection.fetch("select * from coverage")
@@ -57,6 +56,7 @@ async def made_up(url: str, *watched: bytes) -> AsyncIterator[Ledger]:
             await WatchStore(database).add(NewWatch("anvil", address), now())
         leased = await ChainStates(database).acquire("anvil", "test", timedelta(minutes=1))
         assert isinstance(leased, Leased)
+        await ChainStates(database).cover(definition, leased.fence, CoverageChange((), ()), now())
         tracker = Tracker(LedgerStore(database, publish), definition, Policy(3, screening=False))
         yield Ledger(database, tracker, leased.fence)
 
@@ -130,8 +130,6 @@ async def test_a_removed_watch_stops_new_matches_only(database_url: str) -> None
 async def test_coverage_reaches_to_the_cursor_and_falls_back_with_it(database_url: str) -> None:
     """A range is extended in the block's own commit, taken back by a reorg, and covers the new branch from there on."""
     async with made_up(database_url) as ledger:
-        change = CoverageChange(tokens=(), switched_off=())
-        await ChainStates(ledger.database).cover(load_chains()["anvil"], change, now())
         await ledger.advance(builders.block(1), builders.block(2), builders.block(3))
         assert await ledger.covered() == {"coin": (1, 3), "logs": (1, 3)}
         await ledger.retract(builders.block(3).ref, builders.block(1).ref)
@@ -139,3 +137,25 @@ async def test_coverage_reaches_to_the_cursor_and_falls_back_with_it(database_ur
         branch = builders.block(2, branch=7)
         await ledger.advance(replace(branch, ref=replace(branch.ref, parent_hash=builders.block(1).ref.hash)))
         assert await ledger.covered() == {"coin": (1, 2), "logs": (1, 2)}
+
+
+async def test_a_leader_that_slept_cannot_say_what_is_covered(database_url: str) -> None:
+    """Coverage, like everything else of a chain, is written under the fence of who follows it now."""
+    definition = load_chains()["anvil"]
+    async with made_up(database_url) as ledger:
+        states = ChainStates(ledger.database)
+        change = CoverageChange(tokens=(b"\x07" * 20,), switched_off=())
+        assert not await states.cover(definition, ledger.fence - 1, change, now())
+        assert not await states.redefine(definition, ledger.fence - 1)
+        assert await ledger.covered() == {"coin": (1, 0), "logs": (1, 0)}
+
+
+async def test_a_retraction_to_a_block_that_is_not_ours_writes_nothing(database_url: str) -> None:
+    """An ancestor that the ledger does not hold proves that this was prepared on another chain than ours."""
+    a = builders.block(1, [builders.movement()])
+    async with made_up(database_url, builders.OURS) as ledger:
+        await ledger.advance(a)
+        foreign = replace(ROOT, hash=b"\xee" * 32)
+        outcome = await ledger.tracker.retract(ledger.fence, a.ref, foreign, now())
+        assert isinstance(outcome, Stale)
+        assert await ledger.told() == ["created", "awaiting_confirmation"]

@@ -199,7 +199,31 @@ async def test_an_op_stack_deposit(node: EvmNode, lying_proxy: LyingProxy) -> No
         (transaction,) = block.transactions
         assert (transaction.may_return, transaction.fee) == (False, 0)
         assert transaction.nonce == int(receipt["depositNonce"], 16)
-        assert coins([block]) == [5]
+        assert coins([block]) == [5, 5]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["moves on", "fails"])
+async def test_an_op_stack_deposit_mints_for_its_sender(node: EvmNode, lying_proxy: LyingProxy, *, fails: bool) -> None:
+    """What the movements say is what the balances of sender and recipient become, also where the call fails."""
+    async with Anvil(args=["--optimism"]) as anvil:
+        lying_proxy.upstream = anvil.url
+        sender = anvil.accounts[0]
+        recipient = await anvil.deploy("Reverter") if fails else anvil.accounts[1]
+        before = {account: await anvil.balance(account) for account in (sender, recipient)}
+        deposit = {"type": "0x7e", "mint": hex(9), "value": hex(5), "sourceHash": "0x" + "11" * 32, "isSystemTx": False}
+        asked = deposit | {"from": sender, "to": recipient, "gas": "0x186a0"}
+        receipt = await anvil.receipt(await anvil.rpc("eth_sendTransaction", asked))
+        assert receipt["status"] == ("0x0" if fails else "0x1")
+        height = int(receipt["blockNumber"], 16)
+        (block,) = await node.blocks_from(height, height)
+        assert [(m.amount, m.sender, m.recipient, m.happened) for m in block.movements] == [
+            (9, None, raw(sender), True),
+            (5, raw(sender), raw(recipient), not fails),
+        ]
+        for account, balance in before.items():
+            happened = [m for m in block.movements if m.happened]
+            change = sum(m.amount * ((m.recipient == raw(account)) - (m.sender == raw(account))) for m in happened)
+            assert await anvil.balance(account) == balance + change
 
 
 async def test_a_reorged_block_is_gone(node: EvmNode, anvil: Anvil, lying_proxy: LyingProxy) -> None:

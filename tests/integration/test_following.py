@@ -176,6 +176,31 @@ async def test_a_switched_off_token_is_not_matched_and_its_coverage_ends(anvil: 
         assert ("token", token, False) in await home.coverage()
 
 
+async def test_what_is_tracked_of_a_token_is_told_to_the_end(manual_anvil: Anvil, database_url: str) -> None:
+    """A token that is not listed any more raises nothing new, but a deposit told before still gets its success."""
+    anvil = manual_anvil
+    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
+    async with house(anvil, database_url, tokens=[(token, "TUSD", 6)]) as home, following(home):
+        await started(home)
+        await home.watch(ALICE)
+        sent = await anvil.token_transfer(token, anvil.accounts[0], ALICE, 5)
+        raw = await anvil.raw(sent)
+        await anvil.mine(1)
+        await caught_up(home)
+        await anvil.reorg(1)
+        await caught_up(home)
+        assert (await home.told())[-1] == "deposit.pending"
+    async with house(anvil, database_url) as home, following(home):
+        await anvil.resend(raw)
+        await anvil.mine(1)
+        await anvil.token_transfer(token, anvil.accounts[0], ALICE, 6)
+        await anvil.mine(3)
+        await caught_up(home)
+        told = await home.told()
+        assert told[-1] == "deposit.success"
+        assert told.count("deposit.created") == 1
+
+
 async def test_a_reorg_deeper_than_the_limit_stops_the_chain(anvil: Anvil, database_url: str) -> None:
     """Nothing is taken back beyond `reorg_limit`; the chain waits and says why."""
     async with house(anvil, database_url, reorg_limit=4) as home, following(home):

@@ -256,8 +256,89 @@ def test_fee_without_effective_price() -> None:
     assert fee == int(receipts[0]["gasUsed"], 16) * int(block["transactions"][0]["gasPrice"], 16)
 
 
+# What layer 1 deposits
+
+
+def deposited(
+    kind: str, receipt: dict[str, Any], **changes: object
+) -> list[tuple[int, bytes | None, bytes, int, int, bool]]:
+    """Give the movements of a block's only transaction, a deposit of this type."""
+    scanned = lone({"type": kind, "nonce": None} | changes, {"logs": []} | receipt)
+    assert all(moved.asset == COIN and moved.log_index is None for moved in scanned.movements)
+    return [
+        (moved.amount, moved.sender, moved.recipient, moved.incoming_position, moved.outgoing_position, moved.happened)
+        for moved in scanned.movements
+    ]
+
+
+L1_SENDER, L1_RECIPIENT = ACCOUNTS[1], RECIPIENT
+
+
+def test_a_mint_comes_first_and_from_nobody() -> None:
+    """An OP Stack deposit credits its sender before it moves its value on."""
+    assert deposited("0x7e", {}, mint="0x9", value="0x5") == [
+        (9, None, L1_SENDER, 0, 0, True),
+        (5, L1_SENDER, L1_RECIPIENT, 0, 0, True),
+    ]
+    assert deposited("0x7e", {}, mint="0x9", value="0x0") == [(9, None, L1_SENDER, 0, 0, True)]
+
+
+def test_a_bridge_to_oneself_arrives_twice_and_leaves_once() -> None:
+    """Mint and value are two incoming movements of one address, told apart by position: plus, minus and plus."""
+    itself = "0x" + L1_SENDER.hex()
+    moved = deposited("0x7e", {}, mint="0x7", value="0x5", to=itself)
+    assert moved == [(7, None, L1_SENDER, 0, 0, True), (5, L1_SENDER, L1_SENDER, 1, 0, True)]
+    balance = sum(amount * ((into == L1_SENDER) - (out == L1_SENDER)) for amount, out, into, *_ in moved)
+    assert balance == 7 - 5 + 5
+
+
+def test_a_mint_stays_when_its_call_fails() -> None:
+    """The credit of a failed deposit happened; its value was not moved."""
+    assert deposited("0x7e", {"status": "0x0"}, mint="0x9", value="0x5") == [
+        (9, None, L1_SENDER, 0, 0, True),
+        (5, L1_SENDER, L1_RECIPIENT, 0, 0, False),
+    ]
+
+
+@pytest.mark.parametrize("mint", [None, "0x0"])
+def test_no_mint_is_no_movement(mint: str | None) -> None:
+    """A deposit that mints nothing only moves its value."""
+    assert deposited("0x7e", {}, mint=mint, value="0x5") == [(5, L1_SENDER, L1_RECIPIENT, 0, 0, True)]
+
+
+def test_an_arbitrum_deposit_mints_its_value() -> None:
+    """Its sender, the alias of a layer 1 account, is credited with what goes on to the recipient."""
+    assert deposited("0x64", {}, value="0x5") == [
+        (5, None, L1_SENDER, 0, 0, True),
+        (5, L1_SENDER, L1_RECIPIENT, 0, 0, True),
+    ]
+    assert deposited("0x64", {}, value="0x0") == []
+
+
+@pytest.mark.parametrize("kind", ["0x0", "0x2", "0x65", "0x68", "0x69", "0x7f"])
+def test_only_deposits_mint(kind: str) -> None:
+    """A member of that name in a transaction of another type creates nothing."""
+    scanned = lone({"type": kind, "mint": "0x9"}, {"logs": []})
+    assert [moved.sender for moved in scanned.movements] == [L1_SENDER]
+
+
+def test_a_malformed_mint_is_refused() -> None:
+    """It is read as strictly as any other amount."""
+    with pytest.raises(BadAnswerError):
+        deposited("0x7e", {}, mint="9", value="0x5")
+
+
+# Anything malformed
+
+BIG = [2**31, 2**53, 2**60, 2**63, 2**64, 10**20, 10**78 // 2**20, 2**256 - 1, 2**256]
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.from_regex(r"0x[0-9a-f]{0,70}"),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.from_regex(r"0x[0-9a-f]{0,70}")
+    | (st.sampled_from(BIG) | st.integers(0, 2**256)).map(hex),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
@@ -294,8 +375,84 @@ def test_any_answer_is_read_or_refused(path: tuple[Any, ...], new: object, how: 
         scanned = scan_block(block, receipts, LISTED, checks)
     except BadAnswerError:
         return
+    assert_storable(scanned)
+
+
+def assert_storable(scanned: ScannedBlock) -> None:
+    """What was read fits into what the database has for it."""
     assert len(scanned.ref.hash) == 32
-    assert all(len(movement.recipient) == 20 and movement.amount > 0 for movement in scanned.movements)
+    assert 0 <= scanned.ref.height < 2**63
+    assert scanned.timestamp.tzinfo is not None
+    for transaction in scanned.transactions:
+        assert len(transaction.sender) == 20
+        assert 0 <= transaction.nonce < 2**64
+        assert 0 <= transaction.fee < 10**78
+    for movement in scanned.movements:
+        assert len(movement.recipient) == 20
+        assert 0 < movement.amount < 2**256
+        assert movement.log_index is None or movement.log_index < 2**31
+
+
+def read_or_refused(pair: Any) -> bool:
+    try:
+        assert_storable(scan(pair[0], pair[1], frozenset()))
+    except BadAnswerError:
+        return False
+    return True
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+EXTRAS = ("blobGasUsed", "blobGasPrice", "l1Fee", "operatorFeeScalar", "operatorFeeConstant", "depositNonce")
+PLAIN = [
+    SAMPLE["block"] | {"transactions": [SAMPLE["block"]["transactions"][0] | {"mint": "0x1"}]},
+    [SAMPLE["receipts"][0] | dict.fromkeys(EXTRAS, "0x1")],
+]
+"""Small, and with the members that other chains and transactions add."""
+
+
+@pytest.mark.parametrize("number", BIG, ids=hex)
+@pytest.mark.parametrize("kind", ["0x2", "0x3", "0x7e"])
+def test_big_numbers_in_any_place_are_read_or_refused(kind: str, number: int) -> None:
+    """No quantity, however big, gets further than it can be stored, alone or where it is multiplied."""
+    plain = changed(PLAIN, (0, "transactions", 0, "type"), kind, remove=False)
+    assert read_or_refused(plain)
+    for path in paths(plain):
+        if isinstance(at(plain, path), str):
+            read_or_refused(changed(plain, path, hex(number), remove=False))
+    everywhere = plain
+    for name in ("gasUsed", "effectiveGasPrice", "blobGasUsed", "blobGasPrice", "operatorFeeScalar", "operatorFeeConstant"):
+        everywhere = changed(everywhere, (1, 0, name), hex(number), remove=False)
+    read_or_refused(everywhere)
+
+
+@pytest.mark.parametrize(
+    ("place", "limit"),
+    [
+        ((0, "number"), 2**63),
+        ((0, "timestamp"), 253402300800),
+        ((0, "transactions", 0, "nonce"), 2**64),
+    ],
+    ids=["height", "timestamp", "nonce"],
+)
+def test_limits(place: tuple[Any, ...], limit: int) -> None:
+    """The greatest number that can be kept is read, and one more is refused."""
+    for number, fits in ((limit - 1, True), (limit, False)):
+        pair = changed(PLAIN, place, hex(number), remove=False)
+        pair = changed(pair, (1, 0, "blockNumber"), pair[0]["number"], remove=False)
+        pair = changed(pair, (1, 0, "depositNonce"), None, remove=False)
+        assert read_or_refused(pair) is fits
+
+
+def test_a_fee_that_nobody_could_pay_is_refused() -> None:
+    """Its digits end where the database's do."""
+    assert lone({}, {"gasUsed": "0x1", "effectiveGasPrice": hex(10**77)}).transactions[0].fee == 10**77
+    with pytest.raises(BadAnswerError, match="fee"):
+        lone({}, {"gasUsed": "0xa", "effectiveGasPrice": hex(10**77)})
 
 
 @given(JSON)

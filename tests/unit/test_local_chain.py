@@ -74,7 +74,7 @@ class FollowingATree(RuleBasedStateMachine):
         path = self.tree.path(tip)
         ours = [ref.hash for ref in self.history]
         ancestor = [ref for ref in path if ref.hash in ours][-1]
-        kept_from = self.local.oldest.height
+        kept_from = self.local.floor
         before = self.local.cursor
         verdict = self._follow(path, batch)
         if tip.hash == before.hash:
@@ -121,7 +121,7 @@ class FollowingATree(RuleBasedStateMachine):
         if hasattr(self, "history"):
             assert all(a.hash == b.parent_hash and a.height + 1 == b.height for a, b in pairwise(self.history))
             assert self.local.cursor == self.history[-1]
-            assert self.local.oldest in self.history
+            assert self.local.floor >= self.history[0].height
 
 
 TestFollowingATree = FollowingATree.TestCase
@@ -130,7 +130,7 @@ TestFollowingATree = FollowingATree.TestCase
 def test_a_tip_below_all_we_keep_is_behind_even_on_another_branch() -> None:
     """A syncing node is no reorg."""
     blocks = line(ROOT, 20)
-    local = LocalChain(KeptLedger(tuple(blocks[-6:])), REORG_LIMIT)
+    local = LocalChain(KeptLedger(tuple(blocks[-11:])), REORG_LIMIT)
     assert local.judge(child(ROOT, 9)) is TipVerdict.BEHIND
 
 

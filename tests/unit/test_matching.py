@@ -76,6 +76,25 @@ def test_a_failed_transaction_is_a_transfer_of_its_sender_and_no_deposit() -> No
     assert [sighting.side.type for sighting in found] == [TransactionType.TRANSFER]
 
 
+def test_what_the_chain_creates_is_a_deposit_from_nobody() -> None:
+    """It has no payer to tell, and arrives also where the transaction failed; that one's own value does not."""
+    for succeeded in (True, False):
+        mined = on_chain(1, sender=OURS, succeeded=succeeded, may_return=False)
+        minted = movement(mined, sender=None, recipient=OURS, amount=9)
+        value = movement(mined, sender=OURS, recipient=OURS, amount=5, incoming_position=1)
+        mined_block = block(100, [minted, value])
+        found = matching.sightings(mined_block, CAIP2, WATCHED)
+        arrived = [one for one in found if one.side.type is TransactionType.DEPOSIT]
+        assert [one.movement for one in arrived] == ([minted, value] if succeeded else [minted])
+        assert arrived[0].side == matching.Side(TransactionType.DEPOSIT, OURS, 0, None)
+        left = [one for one in found if one.side.type is TransactionType.TRANSFER]
+        assert [(one.movement, one.uid) for one in left] == [(value, uid(TransactionType.TRANSFER))]
+        assert matching.addresses([mined_block]) == {OURS}
+        seen = matching.inclusion(deposit(), mined_block, minted, None, None, view())
+        assert (seen.execution, seen.counterparty, seen.amount) == (Execution.SUCCEEDED, None, 9)
+        assert matching.fees(mined_block, CAIP2, WATCHED, (), ())[mined.hash].counted_in == uid(TransactionType.TRANSFER)
+
+
 def test_what_is_looked_up() -> None:
     """Both sides of movements and whoever paid a fee; every hash; every nonce but those of what a block created."""
     system = on_chain(3, sender=address(8), may_return=False)

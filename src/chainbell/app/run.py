@@ -5,7 +5,9 @@ import os
 import random
 import socket
 import time
-from contextlib import AsyncExitStack, closing, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -43,6 +45,26 @@ _log = structlog.get_logger()
 
 _RETRY_SECONDS = 2.0
 _HOUSEKEEPING_SECONDS = 3600.0
+_API_CONNECTIONS = 10
+_API_STATEMENT_TIMEOUT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Everything twice: whoever asks the API much takes no connection from followers, leases and deliveries."""
+
+    work: Services
+    api: Services
+
+
+@asynccontextmanager
+async def open_pools(settings: Settings) -> AsyncIterator[Pools]:
+    """Open and migrate what `run` works with. Raises as `open_services`."""
+    async with (
+        open_services(settings, migrating=True) as work,
+        Database.open(work.dsn, size=_API_CONNECTIONS, statement_timeout=_API_STATEMENT_TIMEOUT) as for_api,
+    ):
+        yield Pools(work, Services.on(for_api, work.dsn, work.box, settings))
 
 
 async def run(settings: Settings) -> None:
@@ -54,13 +76,11 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     with stop_on_signals(stop), closing(listen_on(settings.api_host, settings.api_port)) as listener:
         async with AsyncExitStack() as stack:
-            services = await _wait_for_services(settings, stack, stop)
-            if services is not None:
-                for name in settings.nodes:
-                    await services.chain_states.redefine(services.chains[name])
+            pools = await _wait_for_pools(settings, stack, stop)
+            if pools is not None:
                 host, port = listener.getsockname()[:2]
                 _log.info("running", api=f"http://{host}:{port}/v2", chains=sorted(settings.nodes))
-                await supervise(_parts(services, listener), stop)
+                await supervise(_parts(pools, listener), stop)
     _log.info("stopped")
 
 
@@ -75,11 +95,11 @@ def _require_screening(settings: Settings) -> None:
         _log.warning("no chain has a node, so none is followed: set CHAINBELL_NODES__ETHEREUM or another")
 
 
-async def _wait_for_services(settings: Settings, stack: AsyncExitStack, stop: asyncio.Event) -> Services | None:
-    """Open the services, again and again while the database is away; None when asked to stop meanwhile."""
+async def _wait_for_pools(settings: Settings, stack: AsyncExitStack, stop: asyncio.Event) -> Pools | None:
+    """Open the pools, again and again while the database is away; None when asked to stop meanwhile."""
     while not stop.is_set():
         try:
-            return await stack.enter_async_context(open_services(settings, migrating=True))
+            return await stack.enter_async_context(open_pools(settings))
         except DatabaseError as error:
             _log.warning("waiting", reason=str(error))
         with suppress(TimeoutError):
@@ -88,13 +108,14 @@ async def _wait_for_services(settings: Settings, stack: AsyncExitStack, stop: as
     return None
 
 
-def _parts(services: Services, listener: socket.socket) -> dict[str, Part]:
+def _parts(pools: Pools, listener: socket.socket) -> dict[str, Part]:
     """Return everything that runs side by side, each able to be started anew."""
+    services = pools.work
     wake_delivery = asyncio.Event()
     followed = {name: services.chains[name] for name in services.settings.nodes}
     wake_follower = {name: asyncio.Event() for name in followed}
     parts: dict[str, Part] = {
-        "api": partial(serve, create_api(_api_services(services)), listener),
+        "api": partial(serve, create_api(_api_services(pools.api)), listener),
         "delivery": partial(_deliver, services, wake_delivery),
         "delivery wake-ups": partial(_hear_of_events, services.database, wake_delivery),
         "housekeeping": partial(_keep_house, services.database),

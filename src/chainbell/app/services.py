@@ -3,8 +3,9 @@
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import structlog
 
@@ -35,6 +36,8 @@ class Services:
 
     settings: Settings
     chains: Mapping[str, ChainDefinition]
+    dsn: str = field(repr=False)
+    """Of the database, for who needs a pool of connections of its own."""
     database: Database
     box: SecretBox
     watches: WatchStore
@@ -46,29 +49,13 @@ class Services:
     events: EventList
     api_keys: ApiKeyStore
 
-
-@asynccontextmanager
-async def open_services(settings: Settings, *, migrating: bool = False) -> AsyncIterator[Services]:
-    """Open the database that the settings name, embedded or not, and what works on it.
-
-    A schema that is not up to date is migrated when `migrating`, and always in an embedded database. Raises
-    `ConfigurationError` for what an operator must mend first, `DatabaseError` while the server does not answer.
-    """
-    chains = configured_chains(settings)
-    async with AsyncExitStack() as stack:
-        if settings.database_url is not None:
-            dsn = settings.database_url.get_secret_value()
-            box = _operators_box(settings)
-        else:
-            data_dir = prepare_data_dir(settings.data_dir or default_data_dir(os.environ, os.getuid()))
-            dsn = await stack.enter_async_context(embedded_server(data_dir, log=_log.info))
-            box = _box_beside(data_dir, settings)
-            migrating = True
-        database = await stack.enter_async_context(Database.open(dsn))
-        await _check(database, box, migrating=migrating)
-        yield Services(
+    @classmethod
+    def on(cls, database: Database, dsn: str, box: SecretBox, settings: Settings) -> Self:
+        """Build everything on one pool of connections."""
+        return cls(
             settings=settings,
-            chains=chains,
+            chains=configured_chains(settings),
+            dsn=dsn,
             database=database,
             box=box,
             watches=WatchStore(database),
@@ -80,6 +67,28 @@ async def open_services(settings: Settings, *, migrating: bool = False) -> Async
             events=EventList(database),
             api_keys=ApiKeyStore(database),
         )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, migrating: bool = False) -> AsyncIterator[Services]:
+    """Open the database that the settings name, embedded or not, and what works on it.
+
+    A schema that is not up to date is migrated when `migrating`, and always in an embedded database. Raises
+    `ConfigurationError` for what an operator must mend first, `DatabaseError` while the server does not answer.
+    """
+    configured_chains(settings)  # what is wrong there is told before anything is opened
+    async with AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            dsn = settings.database_url.get_secret_value()
+            box = _operators_box(settings)
+        else:
+            data_dir = prepare_data_dir(settings.data_dir or default_data_dir(os.environ, os.getuid()))
+            dsn = await stack.enter_async_context(embedded_server(data_dir, log=_log.info))
+            box = _box_beside(data_dir, settings)
+            migrating = True
+        database = await stack.enter_async_context(Database.open(dsn))
+        await _check(database, box, migrating=migrating)
+        yield Services.on(database, dsn, box, settings)
 
 
 def _operators_box(settings: Settings) -> SecretBox:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -68,7 +69,28 @@ def _postgres(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         message = "must start with postgresql://, as in postgresql://user:password@host:5432/database"
         raise ValueError(message)
+    if not _is_url(value.get_secret_value()):
+        message = (
+            "is no URL that can be read (it is not shown, it may hold a password): write it as "
+            "postgresql://user:password@host:5432/database, and percent-encode / ? # @ : [ ] in user and password "
+            "(%2F %3F %23 %40 %3A %5B %5D)"
+        )
+        raise ValueError(message)
     return value
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether a PostgreSQL URL is one beyond doubt: what is amiss in it could be part of a password."""
+    try:
+        parts = urlsplit(text)
+        options = dict(parse_qsl(parts.query, strict_parsing=True) if parts.query else ())
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+        for port in options.get("port", "").split(","):
+            _ = int(port or 0)
+    except ValueError:
+        return False
+    return "#" not in text and text.isprintable() and text.count("@") == parts.netloc.count("@") <= 1
 
 
 def _lower(value: object) -> object:
@@ -105,7 +127,10 @@ class Settings(BaseSettings):
     )
     database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = Field(
         default=None,
-        description="PostgreSQL to use, as postgresql://user:password@host:5432/database. Unset: an embedded one.",
+        description=(
+            "PostgreSQL to use, as postgresql://user:password@host:5432/database; / ? # @ : in user and password are "
+            "%2F %3F %23 %40 %3A. Unset: an embedded one."
+        ),
     )
     data_dir: Folder | None = Field(
         default=None,

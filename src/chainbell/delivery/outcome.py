@@ -21,6 +21,8 @@ class Failure(StrEnum):
     TIMEOUT = "timeout"
     TARGET_REFUSED = "target_refused"
     """The address is internal: nothing was sent."""
+    NOT_SIGNED = "not_signed"
+    """No secret of the endpoint can be opened: nothing was sent, for nothing goes out unsigned."""
 
 
 @dataclass(frozen=True, slots=True)

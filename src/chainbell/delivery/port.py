@@ -35,7 +35,7 @@ class Claim:
     version: WebhookVersion
     url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
-    """Live ones as they were shown, newest first."""
+    """Live ones as they were shown, newest first; empty when none of them can be opened."""
     body: bytes = field(repr=False)
     rescued: bool = False
     """Whether a worker claimed it before and never told what became of it."""

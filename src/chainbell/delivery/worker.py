@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chainbell.delivery.outcome import Attempt, classify
+from chainbell.delivery.outcome import Attempt, Failure, classify
 from chainbell.delivery.port import Claim, Claimed, DeliveryStore, Recorded, Room, Sender
 from chainbell.delivery.signature import sign
 from chainbell.domain.errors import DatabaseError
@@ -16,6 +16,11 @@ from chainbell.telemetry import clock
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 
 _log = structlog.get_logger()
+
+_NOT_SIGNED = (
+    "the endpoint's signing secret cannot be opened, so nothing was sent: restore its row in endpoint_secrets from a "
+    "backup, or register the endpoint anew; then replay what was exhausted"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +131,16 @@ class DeliveryWorker:
             _log.warning("delivery_given_back", **_names(claim), reason="its lease was nearly over before it was sent")
             await self._give_back([claim])
             return
-        headers = sign(claim.secrets, claim.event_id, clock.now(), claim.body, claim.version)
-        attempt = await self._sender.post(claim.url, headers, claim.body)
+        attempt = await self._post(claim)
         reached(Checkpoint.DELIVERY_POSTED)
         async with self._recorders:
             await self._record(claim, attempt, lease_ends)
+
+    async def _post(self, claim: Claim) -> Attempt:
+        if not claim.secrets:
+            return Attempt(clock.now(), timedelta(), failure=Failure.NOT_SIGNED, detail=_NOT_SIGNED)
+        headers = sign(claim.secrets, claim.event_id, clock.now(), claim.body, claim.version)
+        return await self._sender.post(claim.url, headers, claim.body)
 
     async def _record(self, claim: Claim, attempt: Attempt, lease_ends: float) -> None:
         """Write the result, again and again while the database is away, as long as the lease is ours."""

@@ -15,7 +15,7 @@ class ChainTransaction:
     nonce: int
     """With the sender, what only one transaction on a chain can use."""
     succeeded: bool
-    """False: it was mined and failed, so nothing moved but its fee."""
+    """False: it was mined and failed, so nothing moved but its fee, and what the chain itself created before."""
     fee: int
     """What the sender paid, in the coin's base units."""
     may_return: bool
@@ -27,7 +27,8 @@ class Movement:
     """One non-zero movement of value as seen on chain.
 
     A position is the ordinal, from 0, among the movements of the same asset into the same address (``incoming_position``)
-    or out of the same address (``outgoing_position``) in one transaction, in execution order.
+    or out of the same address (``outgoing_position``) in one transaction, in execution order. Nobody's (``sender`` is None)
+    ``outgoing_position`` is 0.
     """
 
     transaction: ChainTransaction
@@ -35,7 +36,8 @@ class Movement:
     """The token's contract, or ``COIN``."""
     amount: int
     """Base units."""
-    sender: bytes
+    sender: bytes | None
+    """None: the chain itself created it, as an L2 does with a deposit from its layer 1."""
     recipient: bytes
     incoming_position: int
     outgoing_position: int
@@ -44,8 +46,8 @@ class Movement:
 
     @property
     def happened(self) -> bool:
-        """Whether value moved; False in a transaction that failed."""
-        return self.transaction.succeeded
+        """Whether value moved: not in a transaction that failed, except what the chain itself created before it."""
+        return self.transaction.succeeded or self.sender is None
 
 
 @dataclass(frozen=True, slots=True)

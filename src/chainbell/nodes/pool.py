@@ -94,6 +94,10 @@ class NodePool:
             if slot.node is node and slot.health.state is NodeState.HEALTHY:
                 self._failed(slot, error)
 
+    def has_another(self, node: EvmNode) -> bool:
+        """Tell whether there is another node than this one."""
+        return any(slot.node is not node for slot in self._slots)
+
     def statuses(self) -> list[NodeStatus]:
         """Say how each node is, in order of preference."""
         return [NodeStatus(slot.node.name, slot.health.state, slot.health.reason, slot.health.since) for slot in self._slots]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from chainbell.domain.chain import BlockRef, Capability, ChainDefinition, Mode
 from chainbell.domain.errors import ConfigurationError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased
-from chainbell.storage.database import Connection, Database
+from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_chain
 
 _FIRST_START = """
@@ -49,6 +49,12 @@ on conflict (chain, capability, token) where ended_at is null do nothing
 _UNCOVER = """
 update coverage set ended_at = $4, ended_reason = $5
 where chain = $1 and capability = $2 and token = $3 and ended_at is null
+"""
+
+_TRACKED = """
+select distinct t.asset from transactions t join chains c on c.name = t.chain
+where t.chain = $1 and t.asset <> ''
+    and (not t.final or t.block_height is null or t.block_height > c.cursor_height - 2 * c.reorg_limit)
 """
 
 _GROWING = "select capability, token from coverage where chain = $1 and ended_at is null"
@@ -114,27 +120,20 @@ class ChainStates:
             await connection.executemany(_FIRST_BLOCKS, rows)
             return True
 
-    async def redefine(self, definition: ChainDefinition) -> None:
-        """Take over what may change in a definition. Raises `ConfigurationError` for what may not."""
+    async def redefine(self, definition: ChainDefinition, fence: int) -> bool:
+        """Take over what may change in a definition; False when somebody else follows the chain by now.
+
+        Raises `ConfigurationError` for what may not change.
+        """
         async with self._database.transaction() as connection:
-            await lock_chain(connection, definition.name)
-            row = await connection.fetchrow("select * from chains where name = $1", definition.name)
+            row = await _locked(connection, definition.name, fence)
             if row is None:
-                return
-            for key, value in (
-                ("caip2", definition.caip2),
-                ("kind", definition.kind.value),
-                ("mode", definition.mode.value),
-            ):
-                if row[key] != value:
-                    message = (
-                        f"{definition.name} was started with {key} = {row[key]!r}, and its definition says {value!r} now: "
-                        "put it back, or give the other chain another name"
-                    )
-                    raise ConfigurationError(message)
+                return False
+            _refuse_another_chain(row, definition)
             await connection.execute(
                 _REDEFINE, definition.name, definition.wire_name, definition.native.decimals, definition.reorg_limit
             )
+            return True
 
     async def acquire(self, chain: str, follower: str, duration: timedelta) -> Leased | HeldElsewhere:
         """Become the one who follows a chain, with a new fence, unless somebody else's lease lives."""
@@ -159,17 +158,27 @@ class ChainStates:
         """Return the kept part of our chain, up to the cursor."""
         async with self._database.connection() as connection:
             cursor = await connection.fetchval("select cursor_height from chains where name = $1", definition.name)
-            rows = await connection.fetch(_KEPT, definition.name, cursor - definition.reorg_limit)
+            rows = await connection.fetch(_KEPT, definition.name, cursor - 2 * definition.reorg_limit)
         return _linked([BlockRef(row["height"], row["hash"], row["parent_hash"]) for row in rows])
 
-    async def cover(self, definition: ChainDefinition, change: CoverageChange, now: datetime) -> None:
-        """Open and end coverage ranges so that they say what is scanned from the next block on."""
+    async def tracked_tokens(self, chain: str) -> list[bytes]:
+        """Return the contracts of which something is told that a block may still change: they are read to the end."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_TRACKED, chain)
+        return [row["asset"] for row in rows]
+
+    async def cover(self, definition: ChainDefinition, fence: int, change: CoverageChange, now: datetime) -> bool:
+        """Open and end coverage ranges so that they say what is matched from the next block on.
+
+        False, and nothing is written, when somebody else follows the chain by now.
+        """
         wanted = {(capability.value, b"") for capability in definition.capabilities}
         if Capability.LOGS in definition.capabilities:
             wanted |= {("token", contract) for contract in change.tokens}
         reasons = dict(change.switched_off)
         async with self._database.transaction() as connection:
-            await lock_chain(connection, definition.name)
+            if await _locked(connection, definition.name, fence) is None:
+                return False
             rows = await connection.fetch(_GROWING, definition.name)
             growing = {(row["capability"], row["token"]) for row in rows}
             for capability, token in sorted(growing - wanted):
@@ -177,6 +186,7 @@ class ChainStates:
                 await connection.execute(_UNCOVER, definition.name, capability, token, now, reason)
             for capability, token in sorted(wanted - growing):
                 await connection.execute(_COVER, definition.name, capability, token)
+            return True
 
     async def note_trouble(self, chain: str, trouble: str | None) -> None:
         """Record what keeps a chain from going on; None: nothing does."""
@@ -217,6 +227,23 @@ async def _status(connection: Connection, definition: ChainDefinition, now: date
         unsettled=row["unsettled"],
         stranded=row["stranded"],
     )
+
+
+async def _locked(connection: Connection, chain: str, fence: int) -> Record | None:
+    """Lock a chain and return its row, unless somebody else follows it by now."""
+    await lock_chain(connection, chain)
+    return await connection.fetchrow("select * from chains where name = $1 and fence = $2", chain, fence)
+
+
+def _refuse_another_chain(row: Record, definition: ChainDefinition) -> None:
+    said = {"caip2": definition.caip2, "kind": definition.kind.value, "mode": definition.mode.value}
+    for key, value in said.items():
+        if row[key] != value:
+            message = (
+                f"{definition.name} was started with {key} = {row[key]!r}, and its definition says {value!r} now: "
+                "put it back, or give the other chain another name"
+            )
+            raise ConfigurationError(message)
 
 
 def _linked(refs: list[BlockRef]) -> KeptLedger:

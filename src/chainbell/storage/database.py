@@ -1,28 +1,69 @@
-"""The pool of connections, and what a server that does not answer is called."""
+"""The pool of connections, and what a server that does not answer is called.
+
+A pooler in transaction mode (pgbouncer) cannot stand between: prepared statements, LISTEN and advisory locks need a direct
+connection, or a pooler in session mode.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import TypeAlias
 
 import asyncpg
 
-from chainbell.domain.errors import DatabaseError
+from chainbell.domain.errors import ConfigurationError, DatabaseError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
+SERVER_SETTINGS = {
+    "application_name": "chainbell",
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""Of every connection, whatever the server's or the database's defaults are.
+
+The last four: who was frozen, or cut off, in the middle of a transaction loses its locks within half a minute.
+"""
+
+_RETRYABLE: dict[type[asyncpg.PostgresError], str] = {
+    asyncpg.DiskFullError: "PostgreSQL has no space left ({error}): free some on its disk; nothing was half written",
+    asyncpg.ReadOnlySQLTransactionError: (
+        "PostgreSQL is read-only ({error}): it may be a standby after a fail-over; "
+        "CHAINBELL_DATABASE_URL must name the primary"
+    ),
+    asyncpg.LockNotAvailableError: (
+        "PostgreSQL waited too long for a lock ({error}): look in pg_stat_activity for who holds it, and at lock_timeout"
+    ),
+    asyncpg.TransactionRollbackError: (
+        "PostgreSQL rolled the transaction back in favour of another ({error}): nothing to do, unless it goes on"
+    ),
+    asyncpg.IdleInTransactionSessionTimeoutError: (
+        "PostgreSQL gave our transaction up, for this process stood still in it ({error}): "
+        "look for a machine that was suspended, or has no processor time"
+    ),
+    asyncpg.QueryCanceledError: (
+        "PostgreSQL stopped a statement ({error}): look at its load, at statement_timeout, and for who cancelled it"
+    ),
+}
+"""What the server refuses now and may do later, with what to say of it: the transaction is as if it had never been."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what asyncpg raises when the server is away, starting, stopping or full into `DatabaseError`."""
+    """Turn what asyncpg raises when the server is away, stopping, full or refusing for now into `DatabaseError`."""
     try:
         yield
-    except asyncpg.DiskFullError as error:
-        message = f"PostgreSQL has no space left ({error}): free some on its disk; nothing was half written, we try again"
+    except tuple(_RETRYABLE) as error:
+        words = next(words for kind, words in _RETRYABLE.items() if isinstance(error, kind))
+        message = words.format(error=error) + "; we try again"
         raise DatabaseError(message) from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         message = f"PostgreSQL refuses us ({error}): check the user, password and database in CHAINBELL_DATABASE_URL"
@@ -54,17 +95,35 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, size: int = 10) -> AsyncIterator["Database"]:
-        """Connect, and close all connections at the end."""
+    async def open(
+        cls, dsn: str, *, size: int = 10, statement_timeout: timedelta | None = None
+    ) -> AsyncIterator["Database"]:
+        """Connect, and close all connections at the end. A statement that takes longer than its timeout is stopped.
+
+        Raises:
+            ConfigurationError: ``dsn`` cannot be read; the message shows nothing of it.
+
+        """
+        limits = {}
+        if statement_timeout is not None:
+            limits["statement_timeout"] = f"{statement_timeout // timedelta(milliseconds=1)}ms"
         with translated():
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=1,
-                max_size=size,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                command_timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings={"application_name": "chainbell", "timezone": "UTC"},
-            )
+            try:
+                pool = await asyncpg.create_pool(
+                    dsn,
+                    min_size=1,
+                    max_size=size,
+                    timeout=CONNECT_TIMEOUT_SECONDS,
+                    command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    server_settings=SERVER_SETTINGS | limits,
+                )
+            except ValueError:
+                # Its words may hold a piece of the password.
+                message = (
+                    "CHAINBELL_DATABASE_URL cannot be read as postgresql://user:password@host:5432/database: check its "
+                    "form and options, and percent-encode / ? # @ : in user and password (%2F %3F %23 %40 %3A)"
+                )
+                raise ConfigurationError(message) from None
         try:
             yield cls(pool, dsn)
         finally:
@@ -84,14 +143,14 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one READ COMMITTED transaction: committed at the end, rolled back on any error."""
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction(isolation="read_committed"):
             yield connection
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
         """Open a connection outside the pool, for LISTEN."""
         with translated():
-            connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+            connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=SERVER_SETTINGS)
             try:
                 yield connection
             finally:

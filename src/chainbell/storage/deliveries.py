@@ -5,15 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from chainbell.delivery.outcome import Attempt, Circumstances, Decision, Outcome, Standing, classify, decide
 from chainbell.delivery.port import Claim, Claimed, Recorded, Room
 from chainbell.delivery.schedule import DEFAULT_SCHEDULE
 from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
+from chainbell.domain.errors import ConfigurationError
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.endpoints import disable_endpoint, secret_row
 from chainbell.storage.locks import lock_feed, lock_lanes
 from chainbell.storage.requeue import requeue_some
 from chainbell.storage.sealing import SecretBox
+
+_log = structlog.get_logger()
 
 _WINDOW = 50
 """How many due deliveries of one endpoint a claim looks at; what waits for an earlier one is set aside then."""
@@ -200,9 +205,18 @@ class PostgresDeliveryStore:
         rows = await connection.fetch(_SECRETS, sorted(endpoint_ids), now) if endpoint_ids else []
         opened: dict[UUID, tuple[str, ...]] = {}
         for row in rows:
-            secret = self._box.open(row["sealed"], secret_row(row["id"])).decode()
-            opened[row["endpoint_id"]] = (*opened.get(row["endpoint_id"], ()), secret)
+            secret = self._opened(row)
+            if secret is not None:
+                opened[row["endpoint_id"]] = (*opened.get(row["endpoint_id"], ()), secret)
         return opened
+
+    def _opened(self, row: Record) -> str | None:
+        """Open a secret; one that cannot be opened is its endpoint's trouble, not that of the others."""
+        try:
+            return self._box.open(row["sealed"], secret_row(row["id"])).decode()
+        except ConfigurationError as error:
+            _log.error("secret_cannot_be_opened", endpoint_id=str(row["endpoint_id"]), reason=str(error))
+            return None
 
     async def _set_aside(self, rows: Sequence[Record]) -> None:
         """Look no more at what waits: the end of what holds it up sets it free, under the same lock."""

@@ -11,6 +11,7 @@ from typing import Self, TypeAlias
 from chainbell.domain.chain import Mode
 from chainbell.domain.errors import InputError, NotFoundError
 from chainbell.storage.accounts import Viewer
+from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.paging import MAX_LIMIT
 
@@ -22,12 +23,6 @@ _END = "select generation, feed_position from installation"
 _START = "select coalesce((select min(position) from events) - 1, $1)"
 
 _COMMON = "select position from events where generation <= $1 order by position desc limit 1"
-
-_AFTER = """
-select * from events
-where ($1::text is null or mode = $1) and ($2::uuid is null or account_id = $2) and position > $3 and position <= $4
-order by position limit $5
-"""
 
 _ONE = """
 select * from events where ($1::text is null or mode = $1) and ($2::uuid is null or account_id = $2) and id = $3
@@ -164,11 +159,24 @@ async def _extent(connection: Connection) -> _Extent:
     return _Extent(row["generation"], start, row["feed_position"])
 
 
+def reading(viewer: Viewer, after: int, end: int, count: int) -> tuple[str, Sequence[object]]:
+    """Return the SQL and the arguments that read what a viewer may see of a stretch of the feed, by an index of its own."""
+    conditions = Conditions()
+    mode, account_id = viewer.parameters
+    conditions.equal("mode", mode)
+    conditions.equal("account_id", account_id)
+    conditions.behind("position", after)
+    conditions.up_to("position", end)
+    sql = f"select * from events where {conditions} order by position limit {conditions.place(count)}"  # noqa: S608 - literals
+    return sql, conditions.arguments
+
+
 async def _page(connection: Connection, viewer: Viewer, position: int, extent: _Extent, limit: int) -> FeedPage:
     # The end was read by an earlier statement. Positions are given out under the feed lock, which is held until the
     # commit, and the end is written with them: so when we see it, every position up to it is committed, and a plain
     # select can skip none. What was committed since then is above the end, and is left to the next page.
-    rows = await connection.fetch(_AFTER, *viewer.parameters, position, extent.end, limit + 1)
+    sql, arguments = reading(viewer, position, extent.end, limit + 1)
+    rows = await connection.fetch(sql, *arguments)
     events = [_to_event(row, extent.generation) for row in rows[:limit]]
     has_more = len(rows) > limit
     reached = events[-1].cursor if has_more else FeedCursor(extent.generation, extent.end)

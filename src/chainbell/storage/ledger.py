@@ -27,11 +27,9 @@ _IN_NO_BLOCK = f"""
 where t.chain = $1 and t.block_height is null
 """
 
-_TOUCHED_BY = f"""
-{SELECT} where t.chain = $1 and (
-    (t.block_height >= $2 and t.block_hash = any($3::bytea[]))
-    or (t.conflict_height >= $2 and t.conflict_hash = any($3::bytea[])))
-"""
+_TOUCHED_ABOVE = f"{SELECT} where t.chain = $1 and (t.block_height > $2 or t.conflict_height > $2)"
+
+_COVERED = "select token from coverage where chain = $1 and ended_at is null and capability in ('coin', 'token')"
 
 _UNSETTLED = f"""
 {SELECT} where t.chain = $1 and not t.final and (t.block_height <= $2 or t.conflict_height <= $2)
@@ -78,10 +76,7 @@ _PRUNE = """
 delete from blocks where chain = $1 and orphaned_at is null and height >= $2 and height < $3 and height % $4 <> 0
 """
 
-_ORPHAN = """
-update blocks set orphaned_at = $3 where chain = $1 and height > $2 and orphaned_at is null
-returning height, hash, parent_hash
-"""
+_ORPHAN = "update blocks set orphaned_at = $3 where chain = $1 and height > $2 and orphaned_at is null"
 
 
 class LedgerCommit:
@@ -113,6 +108,10 @@ class LedgerCommit:
         """Look up which of these addresses are watched."""
         return await watches_among(self._connection, self._chain, addresses)
 
+    async def covered(self) -> Collection[bytes]:
+        """Return the assets that are matched from the next block on: tokens' contracts, and ``COIN``."""
+        return {row["token"] for row in await self._connection.fetch(_COVERED, self._chain)}
+
     async def by_hash(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
         """Return every record of these transactions on chain."""
         rows = await self._connection.fetch(_BY_HASH, self._chain, list(tx_hashes))
@@ -129,12 +128,9 @@ class LedgerCommit:
         rows = await self._connection.fetch(_IN_NO_BLOCK, self._chain, senders, nonces)
         return [to_transaction(row) for row in rows]
 
-    async def touched_by(self, block_hashes: Collection[bytes]) -> Sequence[Transaction]:
-        """Return the records that these blocks include, or whose conflict they include."""
-        lowest = await self._connection.fetchval(
-            "select min(height) from blocks where chain = $1 and hash = any($2::bytea[])", self._chain, list(block_hashes)
-        )
-        rows = await self._connection.fetch(_TOUCHED_BY, self._chain, lowest, list(block_hashes))
+    async def touched_above(self, height: int) -> Sequence[Transaction]:
+        """Return the records that a block above a height includes, or whose conflict one includes."""
+        rows = await self._connection.fetch(_TOUCHED_ABOVE, self._chain, height)
         return [to_transaction(row) for row in rows]
 
     async def unsettled(self, through_height: int) -> Sequence[Transaction]:
@@ -183,13 +179,13 @@ class LedgerCommit:
             self._chain,
             blocks[-1].ref.height,
         )
-        oldest_before = blocks[0].ref.height - 1 - self._reorg_limit
-        oldest_kept = blocks[-1].ref.height - self._reorg_limit
+        oldest_before = blocks[0].ref.height - 1 - 2 * self._reorg_limit
+        oldest_kept = blocks[-1].ref.height - 2 * self._reorg_limit
         await self._connection.execute(_PRUNE, self._chain, oldest_before - 1, oldest_kept, self._reorg_limit)
 
-    async def retract(self, ancestor: BlockRef, now: datetime) -> Sequence[BlockRef]:
-        """Orphan the blocks above an ancestor, move the cursor back to it, and return them, newest first."""
-        rows = await self._connection.fetch(_ORPHAN, self._chain, ancestor.height, now)
+    async def retract(self, ancestor: BlockRef, now: datetime) -> None:
+        """Orphan the blocks above an ancestor, and move the cursor back to it."""
+        await self._connection.execute(_ORPHAN, self._chain, ancestor.height, now)
         await self._move_cursor(ancestor, now)
         await self._uncover(ancestor.height)
         await self._connection.execute(
@@ -197,8 +193,6 @@ class LedgerCommit:
             self._chain,
             ancestor.height,
         )
-        orphans = [BlockRef(row["height"], row["hash"], row["parent_hash"]) for row in rows]
-        return sorted(orphans, key=lambda ref: ref.height, reverse=True)
 
     async def set_finalized(self, height: int) -> None:
         """Record the highest finalized block of our chain."""

@@ -43,7 +43,8 @@ async def migrate(connection: Connection) -> list[str]:
     Raises `ConfigurationError` when the database was written by a newer version, or an applied migration was changed.
     """
     shipped = migrations()
-    async with connection.transaction():
+    # Whatever the default is: what another one migrated while we waited for the lock must be seen.
+    async with connection.transaction(isolation="read_committed"):
         await lock_migration(connection)
         await connection.execute(_TABLE)
         applied = await _applied(connection)

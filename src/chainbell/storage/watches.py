@@ -1,7 +1,7 @@
 """Watched addresses: registered under the chain's shared lock, looked up by the block's own addresses."""
 
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +11,8 @@ import asyncpg
 from chainbell.domain.chain import Mode
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from chainbell.domain.watch import Watch
+from chainbell.storage.chunks import chunks
+from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
@@ -28,14 +30,6 @@ values ($1, $2, $3, $4, $5, $6, $7) returning *
 """
 
 _DEFAULT_ACCOUNT = "select id from accounts where mode = $1 and is_default"
-
-_LIST = """
-select * from addresses
-where removed_at is null and ($1::text is null or chain = $1) and ($2::uuid is null or account_id = $2)
-    and chain in (select name from chains where $3::text is null or mode = $3)
-    and ($4::timestamptz is null or (created_at, id) < ($4, $5::uuid))
-order by created_at desc, id desc limit $6
-"""
 
 _REMOVE = """
 update addresses set removed_at = $4
@@ -74,8 +68,28 @@ class WatchFilter:
 
 async def watches_among(connection: Connection, chain: str, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
     """Look up which of these addresses are watched: the cost follows their number, not that of all watches."""
-    rows = await connection.fetch(_AMONG, chain, list(addresses))
-    return {row["address"]: to_watch(row) for row in rows}
+    found: dict[bytes, Watch] = {}
+    for portion in chunks(addresses):
+        rows = await connection.fetch(_AMONG, chain, portion)
+        found |= {row["address"]: to_watch(row) for row in rows}
+    return found
+
+
+def listing(wanted: WatchFilter, request: PageRequest) -> tuple[str, Sequence[object]]:
+    """Return the SQL and the arguments of a page; each chain gives a page at most, which an index finds."""
+    conditions, chains = Conditions(), Conditions()
+    chains.arguments = conditions.arguments
+    chains.equal("c.mode", wanted.mode and wanted.mode.value)
+    chains.equal("c.name", wanted.chain)
+    conditions.equal("a.account_id", wanted.account_id)
+    conditions.before("a.created_at, a.id", *request.after_key(UUID))
+    order = f"order by a.created_at desc, a.id desc limit {conditions.place(request.limit + 1)}"
+    sql = f"""
+        select a.* from chains c cross join lateral (
+            select * from addresses a where a.chain = c.name and a.removed_at is null and {conditions} {order}
+        ) a where {chains} {order}
+    """  # noqa: S608 - made of literals and placeholders
+    return sql, conditions.arguments
 
 
 class WatchStore:
@@ -95,15 +109,9 @@ class WatchStore:
 
     async def list(self, wanted: WatchFilter, request: PageRequest) -> Page[Watch]:
         """Return a page of watches, newest first."""
+        sql, arguments = listing(wanted, request)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _LIST,
-                wanted.chain,
-                wanted.account_id,
-                None if wanted.mode is None else wanted.mode.value,
-                *request.after_key(UUID),
-                request.limit + 1,
-            )
+            rows = await connection.fetch(sql, *arguments)
         return to_page([to_watch(row) for row in rows], request, lambda watch: (watch.created_at, watch.id))
 
     async def get(self, chain: str, address: bytes) -> Watch:

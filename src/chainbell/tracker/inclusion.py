@@ -22,7 +22,7 @@ class Known:
 
     chain: Chain
     assets: Mapping[bytes, matching.AssetFacts]
-    """What the chain's definition says, by the asset's contract."""
+    """What the chain's definition says of what is covered, by the asset's contract."""
     watches: Mapping[bytes, Watch]
     records: Sequence[Transaction]
     """Those told before of transactions in these blocks, and those whose nonce these blocks give to another."""
@@ -38,7 +38,12 @@ async def look_up(
     assets: Mapping[bytes, matching.AssetFacts],
     now: datetime,
 ) -> Known:
-    """Look everything up that matters to these blocks: the match that counts."""
+    """Look everything up that matters to these blocks: the match that counts.
+
+    Only what is covered can be seen for the first time; what was told before of another asset is told to the end.
+    """
+    covered = await commit.covered()
+    assets = {asset: facts for asset, facts in assets.items() if asset in covered}
     hashes = matching.hashes(blocks)
     told = {record.uid: record for record in await commit.by_hash(hashes)}
     told |= {record.uid: record for record in await commit.in_no_block(matching.origins(blocks).keys())}
@@ -47,7 +52,7 @@ async def look_up(
         matching.asset_key(sighting, assets)
         for block in blocks
         for sighting in matching.sightings(block, chain.caip2, watches)
-        if sighting.uid not in told
+        if sighting.uid not in told and sighting.movement.asset in assets
     }
     asset_ids = await commit.asset_ids(needed, now) if needed else {}
     return Known(chain, assets, watches, list(told.values()), await commit.unpaid_fees(hashes), asset_ids)
@@ -102,7 +107,7 @@ class Inclusion:
 
     def _first_sight(self, block: ScannedBlock, book: Book, paid: Mapping[bytes, Fee]) -> None:
         for sighting in matching.sightings(block, self._caip2, self._known.watches):
-            if book.has(sighting.uid):
+            if book.has(sighting.uid) or sighting.movement.asset not in self._known.assets:
                 continue
             key = matching.asset_key(sighting, self._known.assets)
             newborn = matching.newborn(sighting, self._known.chain, key, self._known.asset_ids[key], self._now)

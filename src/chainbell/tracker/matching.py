@@ -36,7 +36,8 @@ class Side:
     type: TransactionType
     address: bytes
     position: int
-    counterparty: bytes
+    counterparty: bytes | None
+    """None: the chain itself created what arrived."""
 
     def uid(self, caip2: str, movement: Movement) -> str:
         """Return the id of the record of this side."""
@@ -54,8 +55,9 @@ class Sighting:
 
 
 def sides(movement: Movement) -> Iterator[Side]:
-    """Yield both sides of a movement: the payer is told too, also when both are the same address."""
-    yield Side(TransactionType.TRANSFER, movement.sender, movement.outgoing_position, movement.recipient)
+    """Yield both sides of a movement: the payer, where there is one, is told too, also when both are the same address."""
+    if movement.sender is not None:
+        yield Side(TransactionType.TRANSFER, movement.sender, movement.outgoing_position, movement.recipient)
     yield Side(TransactionType.DEPOSIT, movement.recipient, movement.incoming_position, movement.sender)
 
 
@@ -64,8 +66,7 @@ def addresses(blocks: Sequence[ScannedBlock]) -> set[bytes]:
     found = {transaction.sender for block in blocks for transaction in block.transactions}
     for block in blocks:
         for movement in block.movements:
-            found.add(movement.sender)
-            found.add(movement.recipient)
+            found.update(side.address for side in sides(movement))
     return found
 
 

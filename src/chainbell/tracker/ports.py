@@ -61,6 +61,10 @@ class ChainCommit(Protocol):
         """Look up which of these addresses are watched."""
         ...
 
+    async def covered(self) -> Collection[bytes]:
+        """Return the assets that are matched from the next block on: tokens' contracts, and ``COIN``."""
+        ...
+
     async def by_hash(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
         """Return every record of these transactions on chain."""
         ...
@@ -73,8 +77,8 @@ class ChainCommit(Protocol):
         """Return the records in no block whose sender and nonce are among these."""
         ...
 
-    async def touched_by(self, block_hashes: Collection[bytes]) -> Sequence[Transaction]:
-        """Return the records that these blocks include, or whose conflict they include."""
+    async def touched_above(self, height: int) -> Sequence[Transaction]:
+        """Return the records that a block above a height includes, or whose conflict one includes."""
         ...
 
     async def unsettled(self, through_height: int) -> Sequence[Transaction]:
@@ -97,8 +101,8 @@ class ChainCommit(Protocol):
         """Append linked blocks to the ledger, move the cursor to the last, and extend what is covered to it."""
         ...
 
-    async def retract(self, ancestor: BlockRef, now: datetime) -> Sequence[BlockRef]:
-        """Orphan the blocks above an ancestor, move the cursor back to it, and return them, newest first."""
+    async def retract(self, ancestor: BlockRef, now: datetime) -> None:
+        """Orphan the blocks above an ancestor, and move the cursor back to it."""
         ...
 
     async def set_finalized(self, height: int) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import COIN, BlockRef, ChainDefinition
 from chainbell.domain.following import Committed, Outcome, Stale
+from chainbell.domain.transaction import BlockPoint, Transaction
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.tracker import matching
 from chainbell.tracker.book import Book
@@ -63,13 +64,13 @@ class Tracker:
             standing = await commit.standing()
             if stale := _staleness(standing, fence, cursor.hash):
                 return stale
-            orphans = await commit.retract(ancestor, now)
+            if await commit.ledger_hash(ancestor.height) != ancestor.hash:
+                return Stale(f"block {ancestor.height} of our chain is not the one this was prepared on")
+            await commit.retract(ancestor, now)
             reached(Checkpoint.RETRACTION_WRITTEN)
             book = Book(self._policy, now)
-            book.load(await commit.touched_by([orphan.hash for orphan in orphans]))
-            for orphan in orphans:
-                for transaction in book.records():
-                    book.apply(transaction, Orphaned(orphan.hash))
+            for transaction in _newest_first(await commit.touched_above(ancestor.height)):
+                book.apply(transaction, Orphaned(_standing_in(transaction).hash))
             await commit.save(book.changed())
             await commit.publish(book.events)
             reached(Checkpoint.EVENTS_WRITTEN)
@@ -101,6 +102,21 @@ class Tracker:
         await commit.publish(book.events)
         reached(Checkpoint.EVENTS_WRITTEN)
         return len(book.events)
+
+
+def _standing_in(transaction: Transaction) -> BlockPoint:
+    """Return the one block that decides a record: the one that includes it, or the one that includes its conflict."""
+    block = transaction.block
+    if block is None and transaction.conflict is not None:
+        block = transaction.conflict.block
+    if block is None:
+        message = f"{transaction.uid} stands in no block"
+        raise AssertionError(message)
+    return block
+
+
+def _newest_first(transactions: Sequence[Transaction]) -> list[Transaction]:
+    return sorted(transactions, key=lambda transaction: (-_standing_in(transaction).height, transaction.uid))
 
 
 def _staleness(standing: Standing, fence: int, prepared_on: bytes) -> Stale | None:

@@ -1,10 +1,11 @@
 """Follow one chain: look at the node's tip, decide, read, commit; for as long as we hold the chain's lease."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum, auto
 from typing import Generic
 
@@ -12,15 +13,20 @@ import structlog
 
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableError
-from chainbell.domain.following import Committed, CoverageChange, HeldElsewhere, KeptLedger, Outcome
+from chainbell.domain.following import Committed, HeldElsewhere, KeptLedger, Outcome
 from chainbell.telemetry.checkpoints import Checkpoint, reached
-from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, check_linked
+from chainbell.watcher.lease import Lease, leased
+from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, WalkStep, check_linked
 from chainbell.watcher.ports import Commits, Ledger, N, Nodes
-from chainbell.watcher.tokens import Renamed, SwitchedOff, judge_token
+from chainbell.watcher.token_check import TokenCheck
 
 BLOCKS_PER_COMMIT = 16
-LEASE = timedelta(seconds=5)
-RENEW_SECONDS = 1.0
+CHECK_TOKENS_SECONDS = 60.0
+"""How soon a token that was switched off is asked again."""
+BEHIND_POLLS = 5
+"""How often in a row a lone node may lag before we say so: behind one URL there may be several."""
+STILL_BLOCKS, STILL_SECONDS = 10, 30.0
+"""A tip that stands still for so many block times, and so many seconds, makes us ask another node if there is one."""
 
 
 class Progress(Enum):
@@ -38,14 +44,20 @@ class Progress(Enum):
 
 @dataclass(slots=True)
 class _Lead:
-    """What one stretch of following holds: the fence, and our chain as it stands."""
+    """What one stretch of following holds: the lease, and our chain as it stands."""
 
-    fence: int
+    lease: Lease
     local: LocalChain
+    moved_at: float
+    """When the cursor last moved, by the loop's clock."""
+    check_tokens_at: float = 0.0
     finalized: BlockRef | None = None
     settled: bool = False
     """Whether everything that is deep enough was promoted since the cursor and the finalized block last moved."""
-    lost: bool = False
+    behind: int = 0
+    """How often in a row the node's tip lay behind our cursor."""
+    too_deep: tuple[bytes, bytes] | None = None
+    """The foreign block and the cursor of the last reorg that was too deep: it need not be walked again."""
 
 
 class Follower(Generic[N]):
@@ -70,6 +82,7 @@ class Follower(Generic[N]):
         self._wake = wake
         self._clock = clock
         self._log = structlog.get_logger().bind(chain=definition.name)
+        self._tokens = TokenCheck(definition)
         self._trouble: str | None = None
         self._well = False
 
@@ -113,18 +126,21 @@ class Follower(Generic[N]):
 
     async def _follow(self) -> None:
         """Step for as long as the lease is ours."""
-        async with self._lease() as fence:
-            if fence is None:
+        async with leased(self._ledger, self._definition.name, self._identity) as lease:
+            self._well = False
+            if isinstance(lease, HeldElsewhere):
+                self._log_once(f"{lease.follower} follows this chain; we wait for its lease to end")
                 return
-            lead = _Lead(fence, LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit))
-            async with self._renewing(lead):
-                await self._cover()
-                while not lead.lost:
-                    progress = await self._try_step(lead)
-                    if progress is Progress.STALE:
-                        return
-                    if progress is not Progress.MOVED:
-                        await self._pause()
+            if not await self._ledger.redefine(self._definition, lease.fence):
+                return
+            local = LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit)
+            lead = _Lead(lease, local, moved_at=_monotonic())
+            while not lease.lost:
+                progress = await self._try_step(lead)
+                if progress is Progress.STALE:
+                    return
+                if progress is not Progress.MOVED:
+                    await self._pause()
 
     async def _try_step(self, lead: _Lead) -> Progress:
         try:
@@ -134,28 +150,52 @@ class Follower(Generic[N]):
             return Progress.WAITING
         if not self._well and progress in {Progress.MOVED, Progress.IDLE}:
             await self._recover(lead.local.cursor)
+        if progress is Progress.MOVED:
+            lead.moved_at = _monotonic()
         return progress
 
     async def _step(self, lead: _Lead) -> Progress:
         node = await self._nodes.current()
         with self._blaming(node):
             tip = await node.tip()
-            match lead.local.judge(tip):
-                case TipVerdict.BEHIND:
-                    return Progress.WAITING
+            verdict = lead.local.judge(tip)
+            if verdict is TipVerdict.BEHIND:
+                return await self._wait_behind(lead, node, tip)
+            lead.behind = 0
+            if _monotonic() >= lead.check_tokens_at and not await self._cover(lead, node):
+                return Progress.STALE
+            match verdict:
                 case TipVerdict.IS_CURSOR:
+                    self._ask_another_when_still(lead, node, tip)
                     return await self._settle(lead, node)
                 case TipVerdict.FOREIGN:
                     return await self._reorg(lead, node, tip)
                 case TipVerdict.HIGHER:
                     return await self._advance(lead, node, tip)
 
+    async def _wait_behind(self, lead: _Lead, node: N, tip: BlockRef) -> Progress:
+        """Take nothing back on the word of a node that lags: wait for it, or ask another."""
+        trouble = f"the node's tip {tip.height} lies behind our cursor {lead.local.cursor.height}"
+        if self._nodes.has_another(node):
+            raise NodeError(trouble)
+        lead.behind += 1
+        if lead.behind >= BEHIND_POLLS:
+            await self._report(trouble)
+        return Progress.WAITING
+
+    def _ask_another_when_still(self, lead: _Lead, node: N, tip: BlockRef) -> None:
+        patience = max(STILL_BLOCKS * self._definition.block_seconds, STILL_SECONDS)
+        if _monotonic() - lead.moved_at > patience and self._nodes.has_another(node):
+            lead.moved_at = _monotonic()
+            message = f"the node's tip has stood still at {tip.height} for {patience:.0f} s"
+            raise NodeError(message)
+
     async def _settle(self, lead: _Lead, node: N) -> Progress:
         """Promote what is deep enough, where that may have changed without a new block."""
         finalized = await self._read_finalized(node)
         if lead.settled and finalized == lead.finalized:
             return Progress.IDLE
-        outcome = await self._commits.settle(lead.fence, lead.local.cursor, finalized, self._clock())
+        outcome = await self._commits.settle(lead.lease.fence, lead.local.cursor, finalized, self._clock())
         if not self._committed(outcome):
             return Progress.STALE
         lead.settled, lead.finalized = True, finalized
@@ -173,7 +213,7 @@ class Follower(Generic[N]):
             return await self._reorg(lead, node, refs[0])
         finalized = await self._read_finalized(node)
         reached(Checkpoint.BLOCKS_READ)
-        outcome = await self._commits.advance(lead.fence, blocks, finalized, self._clock())
+        outcome = await self._commits.advance(lead.lease.fence, blocks, finalized, self._clock())
         if not self._committed(outcome):
             return Progress.STALE
         lead.local.advance(refs)
@@ -182,29 +222,38 @@ class Follower(Generic[N]):
         return Progress.MOVED
 
     async def _reorg(self, lead: _Lead, node: N, foreign: BlockRef) -> Progress:
-        """Walk down by parent hashes to the common ancestor, and move the cursor back to it."""
-        step = lead.local.walk(foreign)
+        """Find the common ancestor, and move the cursor back to it."""
+        cursor = lead.local.cursor
+        if lead.too_deep == (foreign.hash, cursor.hash):
+            return Progress.WAITING
+        match await self._walk_down(lead.local, node, foreign):
+            case Linked(ancestor) if ancestor.hash != cursor.hash:
+                return await self._retract(lead, cursor, ancestor)
+            case TooDeep(height):
+                lead.too_deep = (foreign.hash, cursor.hash)
+                trouble = (
+                    f"the node's chain left ours below height {height}: a reorg deeper than reorg_limit "
+                    f"({self._definition.reorg_limit}). Nothing is taken back by itself: find out which chain is right"
+                )
+                await self._report(trouble, halted=True)
+        return Progress.WAITING
+
+    async def _walk_down(self, local: LocalChain, node: N, block: BlockRef) -> WalkStep:
+        """Follow parent hashes to our chain; where the node does not know a parent any more, the walk ends there."""
+        step = local.walk(block)
         while isinstance(step, ReadParent):
             parent = await node.header(step.hash)
             if parent is None:
-                return Progress.WAITING
-            step = lead.local.walk(parent)
-        cursor = lead.local.cursor
-        if isinstance(step, TooDeep):
-            trouble = (
-                f"the node's chain left ours below height {step.height}: a reorg deeper than reorg_limit "
-                f"({self._definition.reorg_limit}). Nothing is taken back by itself: find out which chain is right"
-            )
-            await self._report(trouble, halted=True)
-            return Progress.WAITING
-        return await self._retract(lead, cursor, step)
+                return step
+            if parent.height != block.height - 1:
+                message = f"block {parent.hash.hex()} at {parent.height} is named as the parent of one at {block.height}"
+                raise NodeError(message)
+            block, step = parent, local.walk(parent)
+        return step
 
-    async def _retract(self, lead: _Lead, cursor: BlockRef, to: Linked) -> Progress:
-        ancestor = to.ancestor
-        if ancestor.hash == cursor.hash:
-            return Progress.MOVED
+    async def _retract(self, lead: _Lead, cursor: BlockRef, ancestor: BlockRef) -> Progress:
         self._log.warning("reorg", depth=cursor.height - ancestor.height, ancestor=ancestor.height)
-        outcome = await self._commits.retract(lead.fence, cursor, ancestor, self._clock())
+        outcome = await self._commits.retract(lead.lease.fence, cursor, ancestor, self._clock())
         if not self._committed(outcome):
             return Progress.STALE
         lead.local.retract(ancestor)
@@ -214,54 +263,13 @@ class Follower(Generic[N]):
     async def _read_finalized(self, node: N) -> BlockRef | None:
         return None if self._definition.required_depth is not None else await node.finalized()
 
-    async def _cover(self) -> None:
-        """Ask the node for each listed token, and say from when on what is scanned. No answer: the chain waits."""
-        node = await self._nodes.current()
-        tokens, switched_off = [], []
-        with self._blaming(node):
-            for token in self._definition.tokens:
-                match judge_token(token, await node.token_facts(token.contract)):
-                    case SwitchedOff(reason):
-                        switched_off.append((token.contract, reason))
-                        self._log.error("token switched off: its transfers are not seen", token=token.symbol, reason=reason)
-                        continue
-                    case Renamed(warning):
-                        self._log.warning("token has another symbol", token=token.symbol, reason=warning)
-                    case _:
-                        pass
-                tokens.append(token.contract)
-        self._nodes.list_tokens(tokens)
-        change = CoverageChange(tuple(tokens), tuple(switched_off))
-        await self._ledger.cover(self._definition, change, self._clock())
-
-    @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[int | None]:
-        held = await self._ledger.acquire(self._definition.name, self._identity, LEASE)
-        self._well = False
-        if isinstance(held, HeldElsewhere):
-            self._log_once(f"{held.follower} follows this chain; we wait for its lease to end")
-            yield None
-            return
-        try:
-            yield held.fence
-        finally:
-            with suppress(UnavailableError):
-                await asyncio.shield(self._ledger.release(self._definition.name, held.fence))
-
-    @asynccontextmanager
-    async def _renewing(self, lead: _Lead) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._renew(lead))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _renew(self, lead: _Lead) -> None:
-        while not lead.lost:
-            await asyncio.sleep(RENEW_SECONDS)
-            with suppress(UnavailableError):
-                lead.lost = not await self._ledger.renew(self._definition.name, lead.fence, LEASE)
+    async def _cover(self, lead: _Lead, node: N) -> bool:
+        """Find out which tokens can be matched, and say from when on; what is tracked of others is read to the end."""
+        change = await self._tokens.judge(node)
+        tracked = await self._ledger.tracked_tokens(self._definition.name)
+        self._nodes.list_tokens({*change.tokens, *tracked})
+        lead.check_tokens_at = _monotonic() + CHECK_TOKENS_SECONDS if change.switched_off else math.inf
+        return await self._ledger.cover(self._definition, lead.lease.fence, change, self._clock())
 
     @contextmanager
     def _blaming(self, node: N) -> Iterator[None]:
@@ -304,3 +312,7 @@ class Follower(Generic[N]):
             async with asyncio.timeout(self._definition.poll_seconds):
                 await self._wake.wait()
         self._wake.clear()
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()

@@ -65,15 +65,18 @@ class LocalChain:
         return self._refs[-1]
 
     @property
-    def oldest(self) -> BlockRef:
-        """The oldest block that can be the ancestor of a reorg."""
-        return self._refs[0]
+    def floor(self) -> int:
+        """Height of the oldest block that can be the ancestor of a reorg.
+
+        Twice the reorg limit is kept, so that after a reorg of that depth another can be followed.
+        """
+        return max(self._refs[0].height, self.cursor.height - self._reorg_limit)
 
     def judge(self, tip: BlockRef) -> TipVerdict:
         """Say what a node's tip means."""
         if tip.hash == self.cursor.hash:
             return TipVerdict.IS_CURSOR
-        if tip.hash in self._by_hash or tip.height < self.oldest.height:
+        if tip.hash in self._by_hash or tip.height < self.floor:
             return TipVerdict.BEHIND
         return TipVerdict.HIGHER if tip.height > self.cursor.height else TipVerdict.FOREIGN
 
@@ -87,17 +90,17 @@ class LocalChain:
             if parent.height != block.height - 1:
                 message = f"block {block.hash.hex()} at {block.height} names a parent at {parent.height}"
                 raise NodeError(message)
-            return Linked(parent)
-        if block.height - 1 <= self.oldest.height:
+            return Linked(parent) if parent.height >= self.floor else TooDeep(block.height)
+        if block.height - 1 <= self.floor:
             return TooDeep(block.height)
         return ReadParent(block.parent_hash)
 
     def advance(self, refs: Sequence[BlockRef]) -> None:
-        """Append committed blocks and forget what is older than the reorg limit."""
+        """Append committed blocks and forget what is older than twice the reorg limit."""
         for ref in refs:
             self._refs.append(ref)
             self._by_hash[ref.hash] = ref
-        surplus = len(self._refs) - self._reorg_limit - 1
+        surplus = len(self._refs) - 2 * self._reorg_limit - 1
         for ref in self._refs[:surplus] if surplus > 0 else ():
             del self._by_hash[ref.hash]
         if surplus > 0:

@@ -84,6 +84,10 @@ class Nodes(Protocol[N]):
         """Read the transfers of these token contracts from now on, and of no others."""
         ...
 
+    def has_another(self, node: N) -> bool:
+        """Tell whether there is another node than this one."""
+        ...
+
     def report_failure(self, node: N, error: NodeError) -> None:
         """Say that a node failed, so that it rests and another is used."""
         ...
@@ -116,8 +120,16 @@ class Ledger(Protocol):
         """Return the kept part of our chain."""
         ...
 
-    async def cover(self, definition: ChainDefinition, change: CoverageChange, now: datetime) -> None:
-        """Say what is scanned from the next block on."""
+    async def redefine(self, definition: ChainDefinition, fence: int) -> bool:
+        """Take over what changed in a definition; False when somebody else follows the chain by now."""
+        ...
+
+    async def tracked_tokens(self, chain: str) -> list[bytes]:
+        """Return the contracts of which something is told that a block may still change."""
+        ...
+
+    async def cover(self, definition: ChainDefinition, fence: int, change: CoverageChange, now: datetime) -> bool:
+        """Say what is matched from the next block on; False when somebody else follows the chain by now."""
         ...
 
     async def note_trouble(self, chain: str, trouble: str | None) -> None:

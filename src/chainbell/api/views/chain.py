@@ -58,13 +58,13 @@ class ChainView(Wire):
     finalized_height: int | None
     advanced_at: WireTime | None
     trouble: str | None
-    """What keeps it from going on; null while nothing does."""
+    """What keeps it from going on; null while nothing does, and for a key of one account."""
     follower: str | None
-    """Who follows it now; null: nobody."""
-    unsettled: int
-    """Transactions that are told, but not final."""
-    stranded: int
-    """Transactions in no block for longer than the chain's ``drop_after``."""
+    """Who follows it now; null: nobody, and for a key of one account."""
+    unsettled: int | None
+    """Transactions of all accounts that are told, but not final; null for a key of one account."""
+    stranded: int | None
+    """Transactions of all accounts in no block for longer than the chain's ``drop_after``; null for a key of one account."""
     coverage: list[CoverageView]
 
     @classmethod
@@ -86,3 +86,7 @@ class ChainView(Wire):
             stranded=0 if status is None else status.stranded,
             coverage=[CoverageView.of(found, definition) for found in coverage],
         )
+
+    def without_inner_life(self) -> Self:
+        """Leave out what tells of other accounts or of the operator's machines: a key of one account may not see it."""
+        return self.model_copy(update=dict.fromkeys(("trouble", "follower", "unsettled", "stranded")))

@@ -13,6 +13,8 @@ from chainbell.events.v2 import wire_time
 from chainbell.storage.delivery_log import Backlog
 from chainbell.telemetry.clock import now
 
+_NOT_STARTED = "not started: no node of it was reached yet"
+
 
 class BacklogView(Wire):
     """What an endpoint has not taken."""
@@ -79,12 +81,12 @@ def _chain_row(chain: ChainView) -> list[str | None]:
     return [
         chain.name,
         chain.mode.value,
-        "never started" if chain.cursor is None else str(chain.cursor.height),
+        "none" if chain.cursor is None else str(chain.cursor.height),
         chain.follower or "nobody",
         str(chain.unsettled),
         str(chain.stranded),
         None if chain.advanced_at is None else wire_time(chain.advanced_at),
-        chain.trouble,
+        _NOT_STARTED if chain.cursor is None else chain.trouble,
     ]
 
 

@@ -23,6 +23,14 @@ go-ethereum, ``core/types/transaction.go``), the OP Stack's deposits (0x7e; its 
 Polygon's state-sync (0x7f; bor, ``core/types``).
 """
 _NOBODY = bytes(20)
+_HEIGHTS = 2**63
+"""More is kept nowhere."""
+_NONCES = 2**64
+"""EIP-2681."""
+_FEES = 10**78
+"""More digits than a uint256 has: no account could have paid it."""
+_TIMES = 253402300800
+"""The first second of the year 10000."""
 
 
 def block_ref(block: object) -> BlockRef:
@@ -63,30 +71,37 @@ def scan_block(block: object, receipts: object, listed: Mapping[str, bytes], che
     with refusing(f"block {ref.height} (0x{ref.hash.hex()})"):
         entries, answers = _objects(header["transactions"]), _objects(receipts)
         check_block(ref, header, answers, checks)
-        timestamp = datetime.fromtimestamp(quantity(header["timestamp"]), UTC)
+        timestamp = datetime.fromtimestamp(_below(_TIMES, "timestamp", quantity(header["timestamp"])), UTC)
         miner, jovian = header.get("miner"), is_jovian(header.get("extraData"))
         transactions: list[ChainTransaction] = []
         movements: list[Movement] = []
         for entry, receipt in zip(entries, answers, strict=True):
-            mined = _transaction(entry, receipt, miner, jovian=jovian)
+            kind = _kind(entry)
+            mined = _transaction(entry, kind, receipt, miner, jovian=jovian)
             transactions.append(mined)
-            movements += movements_of(mined, entry, receipt, listed)
+            movements += movements_of(mined, kind, entry, receipt, listed)
         return ScannedBlock(ref, timestamp, tuple(transactions), tuple(movements))
 
 
-def _transaction(entry: dict[str, Any], receipt: dict[str, Any], miner: object, *, jovian: bool) -> ChainTransaction:
+def _kind(entry: dict[str, Any]) -> int:
+    """Read the EIP-2718 type; what has none is of the type that was there before."""
     kind = entry.get("type")
-    number = 0 if kind is None else quantity(kind)
+    return 0 if kind is None else quantity(kind)
+
+
+def _transaction(
+    entry: dict[str, Any], kind: int, receipt: dict[str, Any], miner: object, *, jovian: bool
+) -> ChainTransaction:
     sender = address(entry["from"])
-    created = number in SYSTEM_TYPES or sender == _NOBODY or _is_parlia_system_transaction(entry, miner)
+    created = kind in SYSTEM_TYPES or sender == _NOBODY or _is_parlia_system_transaction(entry, miner)
     # An OP Stack deposit's own nonce is 0 with some clients; its receipt has the one that it used up.
     nonce = receipt.get("depositNonce") or entry.get("nonce")
     return ChainTransaction(
         hash=hash32(entry["hash"]),
         sender=sender,
-        nonce=0 if nonce is None and created else quantity(nonce),
+        nonce=0 if nonce is None and created else _below(_NONCES, "nonce", quantity(nonce)),
         succeeded=_succeeded(receipt),
-        fee=fee_of(entry, number, receipt, jovian=jovian),
+        fee=_below(_FEES, "fee", fee_of(entry, kind, receipt, jovian=jovian)),
         may_return=not created,
     )
 
@@ -110,7 +125,15 @@ def _is_parlia_system_transaction(entry: dict[str, Any], miner: object) -> bool:
 
 
 def _ref(block: dict[str, Any]) -> BlockRef:
-    return BlockRef(quantity(block["number"]), hash32(block["hash"]), hash32(block["parentHash"]))
+    height = _below(_HEIGHTS, "height", quantity(block["number"]))
+    return BlockRef(height, hash32(block["hash"]), hash32(block["parentHash"]))
+
+
+def _below(limit: int, what: str, number: int) -> int:
+    if number < limit:
+        return number
+    message = f"a {what} of {number:#x} cannot be"
+    raise BadAnswerError(message)
 
 
 def _object(value: object) -> dict[str, Any]:

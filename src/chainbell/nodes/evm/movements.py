@@ -1,7 +1,7 @@
 """Which value a transaction moved: the coin at its top level, and listed tokens by their Transfer logs. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eth_utils.address import to_checksum_address
@@ -19,24 +19,24 @@ _TOPICS = 3
 """ERC-20 indexes sender and recipient; ERC-721 also its third argument, and so has four topics and no data."""
 _DATA_TEXT = 2 + 64
 _PADDING = bytes(12)
+_OP_STACK_DEPOSIT = 0x7E
+_ARBITRUM_DEPOSIT = 0x64
 
 
 def movements_of(
-    mined: ChainTransaction, transaction: dict[str, Any], receipt: dict[str, Any], listed: Mapping[str, bytes]
+    mined: ChainTransaction, kind: int, transaction: dict[str, Any], receipt: dict[str, Any], listed: Mapping[str, bytes]
 ) -> list[Movement]:
     """Give the movements of one transaction in execution order: the coin first, then tokens by log index.
 
-    ``listed`` has the contracts that count, by their lower-case hex. A failed transaction keeps its coin movement,
-    which did not happen. Zero amounts, other contracts and other shapes of log are no movements.
+    ``kind`` is its EIP-2718 type. ``listed`` has the contracts that count, by their lower-case hex. What a deposit from
+    layer 1 mints comes before everything else. A failed transaction keeps that, and the movement of its value, which did
+    not happen. Zero amounts, other contracts and other shapes of log are no movements.
 
     Raises:
         BadAnswerError: something of it is malformed, or a failed transaction has logs.
 
     """
-    movements: list[Movement] = []
-    if transaction["value"] != "0x0" and (value := quantity(transaction["value"])):
-        recipient = _recipient(mined, transaction, receipt)
-        movements.append(Movement(mined, COIN, value, mined.sender, recipient, 0, 0, None))
+    movements = list(_coin_movements(mined, kind, transaction, receipt))
     logs = receipt["logs"]
     if not logs:
         return movements
@@ -44,6 +44,33 @@ def movements_of(
         message = "it failed, and yet has logs"
         raise BadAnswerError(message)
     return movements + _token_movements(mined, logs, listed)
+
+
+def _coin_movements(
+    mined: ChainTransaction, kind: int, transaction: dict[str, Any], receipt: dict[str, Any]
+) -> Iterator[Movement]:
+    value = 0 if transaction["value"] == "0x0" else quantity(transaction["value"])
+    minted = _minted(kind, transaction, value)
+    if minted:
+        yield Movement(mined, COIN, minted, None, mined.sender, 0, 0, None)
+    if value:
+        recipient = _recipient(mined, transaction, receipt)
+        place = 1 if minted and recipient == mined.sender else 0
+        yield Movement(mined, COIN, value, mined.sender, recipient, place, 0, None)
+
+
+def _minted(kind: int, transaction: dict[str, Any], value: int) -> int:
+    """Give what the chain creates for the sender before it executes the transaction, and keeps there if that fails.
+
+    The OP Stack's deposits have it as ``mint``, or have not (its specification, "deposits", execution). Arbitrum's ETH
+    deposits mint their value to ``from``, and then move it to ``to`` (OffchainLabs' nitro, ``arbos/tx_processor.go``,
+    ArbitrumDepositTx). Arbitrum's retryables are not read: what they mint (0x69) goes on to fees, refunds and an escrow,
+    and comes back out of that (0x68), which no transaction and no log shows.
+    """
+    if kind == _ARBITRUM_DEPOSIT:
+        return value
+    mint = transaction.get("mint") if kind == _OP_STACK_DEPOSIT else None
+    return 0 if mint is None else quantity(mint)
 
 
 def _token_movements(mined: ChainTransaction, logs: list[dict[str, Any]], listed: Mapping[str, bytes]) -> list[Movement]:

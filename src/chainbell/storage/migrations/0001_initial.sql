@@ -51,7 +51,8 @@ create table addresses (
     removed_at timestamptz
 );
 create unique index addresses_watched on addresses (chain, address) where removed_at is null;
-create index addresses_newest on addresses (created_at, id);
+create index addresses_newest on addresses (chain, created_at, id) where removed_at is null;
+create index addresses_of_account on addresses (chain, account_id, created_at, id) where removed_at is null;
 
 -- Chains --------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,11 @@ create index transactions_by_block on transactions (chain, block_height) where b
 create index transactions_by_conflict on transactions (chain, conflict_height) where conflict_height is not null;
 create index transactions_unsettled on transactions (chain) where not final;
 create index transactions_in_no_block on transactions (chain, origin_sender, origin_nonce) where block_height is null;
-create index transactions_newest on transactions (created_at, uid);
+-- Each of these gives a page of a listing in its order, one chain at a time.
+create index transactions_newest on transactions (chain, created_at, uid);
+create index transactions_of_address on transactions (chain, address, created_at, uid);
+create index transactions_in_status on transactions (chain, status, created_at, uid);
+create index transactions_of_account on transactions (chain, account_id, created_at, uid);
 
 -- What watched senders paid, also when nothing else moved: one entry per transaction on chain.
 create table fees (
@@ -183,6 +188,8 @@ create table events (
     unique (resource_id, sequence)
 );
 create index events_told on events (resource_id, type, occasion);
+create index events_of_mode on events (mode, position);
+create index events_of_account on events (account_id, mode, position);
 
 create table endpoints (
     id uuid primary key default gen_random_uuid(),
