@@ -264,6 +264,8 @@ async def test_a_commit_prepared_under_an_old_fence_is_thrown_away(anvil: Anvil,
         async with following(home):
             await started(home)
             await home.watch(ALICE)
+            await anvil.mine(1)
+            await caught_up(home)
             fence = await home.fence()
         await anvil.send(anvil.accounts[0], ALICE, ETHER)
         node = await home.pool.current()
