@@ -71,6 +71,8 @@ async def _run_once(name: str, part: Part) -> None:
         if _told_to_end():
             raise
         _log.exception("part cancelled itself, starting it again", part=name)
+    except ConfigurationError:
+        raise
     except Exception as error:
         if (wrong := _wrong_configuration(error)) is not None:
             raise wrong from error

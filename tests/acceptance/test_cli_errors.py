@@ -103,6 +103,31 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
         assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize("character", "/?#@")
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_no_part_of_a_password_is_printed(tmp_path: Path, command: str, character: str) -> None:
+    """A password that was not percent-encoded breaks the URL: the message says so, and shows neither half of it."""
+    url = f"postgresql://user:Sup3r{character}S3cretPw@127.0.0.1:1/db"
+    ended = chainbell(command, cwd=tmp_path, DATABASE_URL=url, SECRET_KEY=SECRET_KEY, SCREENING="off", API_PORT="0")
+    assert (ended.code, ended.out) == (1, "")
+    assert _is_one_message(ended.err), ended.err
+    assert "percent-encode" in ended.err
+    for part in ("Sup3r", "S3cret", "127.0.0.1"):
+        assert part not in ended.err
+
+
+def test_status_says_which_chain_was_never_reached(database_url: str, tmp_path: Path) -> None:
+    """A chain with nodes that has no cursor yet is listed, and why there is nothing to show of it."""
+    settings = {"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY, "NODES__SEPOLIA": "http://127.0.0.1:1"}
+    ended = chainbell("status", cwd=tmp_path, **settings)
+    (row,) = [line for line in ended.out.splitlines() if line.startswith("sepolia")]
+    assert "not started: no node of it was reached yet" in row
+    (status,) = chainbell("status", "--json", cwd=tmp_path, **settings).lines
+    (chain,) = status["chains"]
+    assert (chain["name"], chain["cursor"]) == ("sepolia", None)
+    assert chain["trouble"] == "not started: no node of it was reached yet"
+
+
 def test_run_wants_a_word_about_screening(tmp_path: Path) -> None:
     """Without CHAINBELL_SCREENING=off it refuses to start, and says why."""
     ended = chainbell("run", cwd=tmp_path, DATA_DIR=str(tmp_path / "data"))

@@ -211,6 +211,25 @@ async def test_chains_show_how_far_they_are_followed(database_url: str) -> None:
             assert (await client.get(path)).status_code == HTTPStatus.NOT_FOUND
 
 
+async def test_a_key_of_one_account_sees_nothing_of_others_in_a_chain(database_url: str) -> None:
+    """Trouble, follower and counts over all accounts are for keys of every account; for the others they are null."""
+    inner = ("trouble", "follower", "unsettled", "stranded")
+    async with api_house(database_url) as house:
+        await house.tell(1)
+        await house.fetchval(
+            "update chains set trouble = 'node http://10.1.2.3 is away', follower = 'host-7/1', "
+            "lease_until = now() + '1 hour' where name = 'anvil'"
+        )
+        keys = (await house.key(account=await house.account()), await house.key())
+        for key, expected in zip(keys, ([None] * 4, ["node http://10.1.2.3 is away", "host-7/1", 1, 0]), strict=True):
+            async with house.client(key) as client:
+                listed = {item["name"]: item for item in (await client.get("/v2/chains")).json()["items"]}["anvil"]
+                shown = (await client.get("/v2/chains/anvil")).json()
+            assert shown == listed
+            assert [shown[name] for name in inner] == expected
+            assert shown["cursor"]["height"] == CURSOR
+
+
 @pytest.mark.parametrize("last", ["9" * 30, str(2**63), "-1", "x"])
 async def test_a_cursor_with_an_id_that_no_delivery_could_have_is_refused(database_url: str, last: str) -> None:
     """Whoever makes a cursor up gets 422, never an error of the database."""

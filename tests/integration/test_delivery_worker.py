@@ -460,3 +460,34 @@ async def test_a_server_that_restarts_is_waited_for(database: Database, receiver
         await until(told)
         await until(all_are(database, DeliveryStatus.SUCCEEDED))
     assert len(receiver.got) == 1
+
+
+async def test_a_secret_that_cannot_be_opened_is_its_endpoints_trouble_alone(database: Database, receiver: Receiver) -> None:
+    """Nothing is sent unsigned: the attempt says why; the others get theirs, and once it is mended a replay is sent."""
+    bad, _ = await make_endpoint(database, f"{receiver.url}/bad")
+    good, _ = await make_endpoint(database, f"{receiver.url}/good")
+    event, (lost, sent) = await make_event(database, endpoints=[bad, good], at=clock.now())
+    flip = "update endpoint_secrets set sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1) where endpoint_id = $1"
+    async with database.connection() as connection:
+        await connection.execute(flip, bad)
+    log = DeliveryLog(database)
+
+    async def given_up() -> bool:
+        return (await log.get(lost))[0].status is DeliveryStatus.EXHAUSTED
+
+    async def delivered() -> bool:
+        return (await log.get(lost))[0].status is DeliveryStatus.SUCCEEDED
+
+    async with working(database):
+        await until(given_up)
+        assert receiver.ids("/good") == [event]
+        assert receiver.ids("/bad") == []
+        delivery, attempts = await log.get(lost)
+        assert {(attempt.outcome, attempt.status_code) for attempt in attempts} == {("failed", None)}
+        assert "secret cannot be opened" in str(attempts[0].error)
+        assert (await log.get(sent))[0].status is DeliveryStatus.SUCCEEDED
+        async with database.connection() as connection:
+            await connection.execute(flip, bad)
+        await ReplayStore(database).delivery(delivery.id, clock.now())
+        await until(delivered)
+    assert receiver.ids("/bad") == [event]

@@ -151,6 +151,41 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
     assert KEY not in message
 
 
+@pytest.mark.parametrize("character", [*"/?#@[", "℀", "\t", "\n"])
+@pytest.mark.parametrize("start", ["Sup3r", "123"])
+def test_a_password_that_breaks_its_url_is_not_shown(character: str, start: str) -> None:
+    """It is refused before anybody takes a piece of it for a host, a port or an option; the message says what to write."""
+    message = complaint({"CHAINBELL_DATABASE_URL": f"postgresql://user:{start}{character}S3cretPw@127.0.0.1:5432/db"})
+    assert message.startswith("CHAINBELL_DATABASE_URL: ")
+    assert "percent-encode / ? # @ :" in message
+    assert "S3cret" not in message
+    assert start not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:Sup3r%2F%3F%23%40%3A%5BS3cret@127.0.0.1:5432/db",
+        "postgresql://user:a:b@h:5432/db?sslmode=require",
+        "postgres://postgres:@/db?host=/run/postgresql&port=5432",
+        "postgresql://u:p@h1:5432,h2:5433/db?target_session_attrs=primary",
+        "postgresql://u:p@[::1]:5432/db",
+        "postgresql:///db",
+    ],
+)
+def test_urls_of_every_form_are_taken(url: str) -> None:
+    """Sockets, several hosts, IPv6, and a password in percent-encoding."""
+    found = load_settings({"CHAINBELL_DATABASE_URL": url}).database_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h:port/d", "postgresql:///d?port=x", "postgresql:///d?sslmode"])
+def test_a_url_with_an_unreadable_port_or_option_is_refused(url: str) -> None:
+    """It is told at once, not by whoever connects later."""
+    assert "is no URL that can be read" in complaint({"CHAINBELL_DATABASE_URL": url})
+
+
 def test_a_refusal_carries_no_secret_in_its_context() -> None:
     """Not even the exceptions behind a refusal, which a traceback may show, hold what was set."""
     with pytest.raises(ConfigurationError) as caught:

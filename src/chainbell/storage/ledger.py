@@ -10,7 +10,8 @@ from chainbell.domain.chain import BlockRef
 from chainbell.domain.errors import NotFoundError
 from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
 from chainbell.domain.watch import Watch
-from chainbell.storage.database import Connection, Database
+from chainbell.storage.chunks import chunks
+from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.feed import Feed
 from chainbell.storage.locks import lock_chain
 from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
@@ -114,19 +115,19 @@ class LedgerCommit:
 
     async def by_hash(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
         """Return every record of these transactions on chain."""
-        rows = await self._connection.fetch(_BY_HASH, self._chain, list(tx_hashes))
-        return [to_transaction(row) for row in rows]
+        return [to_transaction(row) for part in chunks(tx_hashes) for row in await self._fetch(_BY_HASH, part)]
 
     async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
         """Return which of these transactions have a fee entry that no block includes."""
-        rows = await self._connection.fetch(_UNPAID, self._chain, list(tx_hashes))
-        return {row["tx_hash"] for row in rows}
+        return {row["tx_hash"] for part in chunks(tx_hashes) for row in await self._fetch(_UNPAID, part)}
 
     async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
         """Return the records in no block whose sender and nonce are among these."""
-        senders, nonces = [o.sender for o in origins], [o.nonce for o in origins]
-        rows = await self._connection.fetch(_IN_NO_BLOCK, self._chain, senders, nonces)
-        return [to_transaction(row) for row in rows]
+        found = []
+        for part in chunks(origins):
+            senders, nonces = [origin.sender for origin in part], [origin.nonce for origin in part]
+            found += [to_transaction(row) for row in await self._fetch(_IN_NO_BLOCK, senders, nonces)]
+        return found
 
     async def touched_above(self, height: int) -> Sequence[Transaction]:
         """Return the records that a block above a height includes, or whose conflict one includes."""
@@ -201,6 +202,9 @@ class LedgerCommit:
     async def publish(self, events: Sequence[TransactionEvent]) -> None:
         """Number, render and fan out events. The last step before the commit."""
         await self._publish(Feed(self._connection), events)
+
+    async def _fetch(self, sql: str, *args: object) -> list[Record]:
+        return await self._connection.fetch(sql, self._chain, *args)
 
     async def _move_cursor(self, to: BlockRef, now: datetime) -> None:
         await self._connection.execute(_MOVE_CURSOR, self._chain, to.height, to.hash, to.parent_hash, now)

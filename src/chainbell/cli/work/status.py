@@ -71,7 +71,11 @@ def show(*, as_json: bool) -> None:
 async def _status(services: Services) -> StatusView:
     report = await chain_report(services.database, services.chain_states, list(services.chains.values()), now())
     return StatusView(
-        chains=[chain for chain in report if chain.cursor is not None or chain.name in services.settings.nodes],
+        chains=[
+            chain if chain.cursor is not None else chain.model_copy(update={"trouble": _NOT_STARTED})
+            for chain in report
+            if chain.cursor is not None or chain.name in services.settings.nodes
+        ],
         endpoints=[BacklogView.of(backlog) for backlog in await services.deliveries.backlogs()],
         feed_cursor=str(await services.events.end()),
     )
@@ -86,7 +90,7 @@ def _chain_row(chain: ChainView) -> list[str | None]:
         str(chain.unsettled),
         str(chain.stranded),
         None if chain.advanced_at is None else wire_time(chain.advanced_at),
-        _NOT_STARTED if chain.cursor is None else chain.trouble,
+        chain.trouble,
     ]
 
 
