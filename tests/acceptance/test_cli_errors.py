@@ -120,7 +120,8 @@ def test_status_says_which_chain_was_never_reached(database_url: str, tmp_path: 
     """A chain with nodes that has no cursor yet is listed, and why there is nothing to show of it."""
     settings = {"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY, "NODES__SEPOLIA": "http://127.0.0.1:1"}
     ended = chainbell("status", cwd=tmp_path, **settings)
-    (row,) = [line for line in ended.out.splitlines() if line.startswith("sepolia")]
+    assert ended.code == 0, ended.err
+    (row,) = [line for line in ended.out.splitlines() if "sepolia" in line]
     assert "not started: no node of it was reached yet" in row
     (status,) = chainbell("status", "--json", cwd=tmp_path, **settings).lines
     (chain,) = status["chains"]

@@ -97,14 +97,19 @@ async def test_a_frozen_process_holds_its_locks_for_half_a_minute_at_most(databa
         assert {row["source"] for row in rows} == {"client"}
 
 
-async def test_a_transaction_that_stood_still_is_told_in_words(database_url: str) -> None:
-    """What comes after the server gave it up is a database that does not answer, not a fault of the program."""
+@pytest.mark.parametrize("rows", [0, 1])
+async def test_a_transaction_that_stood_still_is_told_in_words(database_url: str, rows: int) -> None:
+    """What comes after the server gave it up is a database that does not answer, not a fault of the program.
+
+    It gives it up also after a statement for many rows that had none.
+    """
     async with Database.open(database_url) as database, database.connection() as other:
 
         async def stand_still() -> None:
             async with database.transaction() as connection:
                 await connection.execute("set local idle_in_transaction_session_timeout = '20ms'")
                 pid = await connection.fetchval("select pg_backend_pid()")
+                await connection.executemany("update chains set fence = $1", [(1,)] * rows)
 
                 async def gone() -> bool:
                     return not await other.fetchval("select count(*) from pg_stat_activity where pid = $1", pid)

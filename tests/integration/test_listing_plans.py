@@ -34,8 +34,8 @@ insert into transactions (uid, type, chain, tx_hash, asset, symbol, decimals, ad
     origin_sender, origin_nonce, may_return, status, screening, execution, told_depth, final, sequence,
     created_at, updated_at)
 select 'trx_' || n, 'DEPOSIT', 'ethereum', decode(lpad(to_hex(n), 64, '0'), 'hex'), '', 'ETH', 18,
-    decode(lpad(to_hex(n % 3000), 40, '0'), 'hex'), $1, $2, 1, '', 0, false, 'SUCCESS', 'OFF', 'success', 1, true, 1,
-    now() + n * interval '1 ms', now()
+    decode(lpad(to_hex(n % 3000), 40, '0'), 'hex'), $1, $2, 1, '', 0, false, 'SUCCESS', 'UNSCREENED', 'SUCCEEDED', 1, true,
+    1, now() + n * interval '1 ms', now()
 from generate_series(1, $3::integer) n
 """
 _FILL_EVENTS = """

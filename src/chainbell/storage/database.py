@@ -5,10 +5,10 @@ connection, or a pooler in session mode.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
@@ -16,6 +16,10 @@ from chainbell.domain.errors import ConfigurationError, DatabaseError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
+if TYPE_CHECKING:
+    _Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
@@ -54,6 +58,25 @@ _RETRYABLE: dict[type[asyncpg.PostgresError], str] = {
     ),
 }
 """What the server refuses now and may do later, with what to say of it: the transaction is as if it had never been."""
+
+
+class _PoolConnection(_Connection):
+    """A connection that sends nothing where there is nothing to do."""
+
+    async def executemany(
+        self,
+        command: str,
+        args: Iterable[Sequence[object]],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's
+    ) -> None:
+        """Execute a statement for each of ``args``.
+
+        Without any, asyncpg prepares the statement and leaves it at that. The server then goes on to wait for the rest of
+        it, and never takes the transaction for an idle one.
+        """
+        if rows := list(args):
+            await super().executemany(command, rows, timeout=timeout)
 
 
 @contextmanager
@@ -115,6 +138,7 @@ class Database:
                     max_size=size,
                     timeout=CONNECT_TIMEOUT_SECONDS,
                     command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    connection_class=_PoolConnection,
                     server_settings=SERVER_SETTINGS | limits,
                 )
             except ValueError:
