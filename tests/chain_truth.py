@@ -24,7 +24,7 @@ class Truth:
     status: str
 
 
-async def read_truth(  # noqa: PLR0913 - what is asked
+async def read_truth(
     url: str, watched: set[str], tokens: set[str], first: int, required: int, tip: int | None = None
 ) -> list[Truth]:
     """Read every block from `first` to `tip` (or the newest) and return what moved to or from watched addresses."""
