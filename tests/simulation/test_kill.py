@@ -23,8 +23,8 @@ from chainbell.telemetry.checkpoints import Checkpoint
 from chainbell.telemetry.clock import now
 from tests.chain_truth import read_truth
 from tests.house import ALICE, BOB, House, house, until
+from tests.merchant import Receiver, receiving
 from tests.nodes import Anvil, RpcError, die_with_parent
-from tests.receiver import Receiver, receiving
 
 KEY = bytes(range(32))
 RANDOM_KILLS = 20
