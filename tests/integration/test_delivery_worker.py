@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -158,6 +159,32 @@ async def test_a_dead_endpoint_harms_nobody(database: Database, receiver: Receiv
         await until(delivered)
         assert len(receiver.ids("/dead")) < 15
         release.set()
+
+
+async def test_an_endpoint_that_hangs_takes_only_its_own_places(database: Database, receiver: Receiver) -> None:
+    """While one endpoint keeps every POST it gets open, another is served: nobody takes all places of a worker."""
+    hanging, _ = await make_endpoint(database, f"{receiver.url}/hangs")
+    healthy, _ = await make_endpoint(database, f"{receiver.url}/healthy")
+    released = asyncio.Event()
+
+    async def hang(_request: web.Request, _got: Got) -> web.Response:
+        await released.wait()
+        return web.Response(status=204)
+
+    receiver.answers["/hangs"] = hang
+    for number in range(10):
+        await make_event(database, endpoints=[hanging], resource=f"trx_{number}", at=clock.now())
+    async with working(database, pace=replace(QUICK, concurrency=4, per_endpoint=2), longest=timedelta(seconds=15)):
+        await receiver.wait_for(2)
+        await make_event(database, endpoints=[healthy], resource="trx_other", at=clock.now())
+        await until(lambda: _arrived(receiver, "/healthy"))
+        assert len(receiver.ids("/hangs")) == 2
+        released.set()
+        await until(all_are(database, DeliveryStatus.SUCCEEDED))
+
+
+async def _arrived(receiver: Receiver, path: str) -> bool:
+    return bool(receiver.ids(path))
 
 
 async def test_an_endpoint_that_answers_again_gets_what_was_given_up(database: Database, receiver: Receiver) -> None:

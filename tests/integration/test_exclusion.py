@@ -61,6 +61,7 @@ async def test_an_endpoint_created_beside_an_open_commit_gets_what_is_committed_
     async with Database.open(database_url) as database:
         await with_a_chain(database)
         store = EndpointStore(database, SecretBox(bytes(32)), LOCAL)
+        await store.create(NewEndpoint("http://127.0.0.1/other", Mode.TEST, events=["address.created"]), now())
         async with database.transaction() as connection:
             await _publish(connection, 1)
             creating = asyncio.create_task(store.create(NewEndpoint("http://127.0.0.1/hook", Mode.TEST), now()))
