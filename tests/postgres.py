@@ -39,7 +39,7 @@ _TEMPLATE = "chainbell_template"
 _SETTINGS = (
     *("--listen_addresses=", "--fsync=off", "--synchronous_commit=off", "--full_page_writes=off", "--timezone=UTC"),
     *("--shared_buffers=32MB", "--max_connections=100", "--autovacuum=off", "--max_wal_size=256MB"),
-    *("--wal_level=minimal", "--max_wal_senders=0", "--log_checkpoints=off"),
+    *("--wal_level=minimal", "--max_wal_senders=0", "--log_checkpoints=off", "--dynamic_shared_memory_type=mmap"),
 )
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
