@@ -41,7 +41,10 @@ async def leased(ledger: Ledger, chain: str, identity: str) -> AsyncIterator[Lea
 
 
 async def _renew(ledger: Ledger, chain: str, lease: Lease) -> None:
-    while not lease.lost:
-        await asyncio.sleep(RENEW_SECONDS)
-        with suppress(UnavailableError):
-            lease.lost = not await ledger.renew(chain, lease.fence, LEASE)
+    try:
+        while not lease.lost:
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(UnavailableError):
+                lease.lost = not await ledger.renew(chain, lease.fence, LEASE)
+    finally:
+        lease.lost = True  # whatever ended the renewing: nobody keeps the lease for us any more
