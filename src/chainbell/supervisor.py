@@ -20,6 +20,9 @@ _HEALTHY_AFTER_SECONDS = 60.0
 _LONGEST_DRAIN_SECONDS = 60.0
 """Longer than any part needs to end in order: the longest POST and the margin of its lease."""
 
+_SAME_SIGNAL_SECONDS = 1.0
+"""A signal to a whole process group reaches us twice under `make`: so soon, the second is the first."""
+
 _log = structlog.get_logger()
 
 
@@ -98,10 +101,16 @@ def _wrong_configuration(error: BaseException) -> ConfigurationError | None:
 def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
     """Set `stop` on SIGTERM and SIGINT; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
 
     def handle(received: signal.Signals) -> None:
+        if stop.is_set():
+            return
         _log.info("stopping: what is under way is finished; signal again to stop at once", signal=received.name)
         stop.set()
+        timers.append(loop.call_later(_SAME_SIGNAL_SECONDS, give_back))
+
+    def give_back() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
@@ -111,5 +120,7 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -122,11 +122,11 @@ def test_status_says_which_chain_was_never_reached(database_url: str, tmp_path: 
     ended = chainbell("status", cwd=tmp_path, **settings)
     assert ended.code == 0, ended.err
     (row,) = [line for line in ended.out.splitlines() if "sepolia" in line]
-    assert "not started: no node of it was reached yet" in row
+    assert "not started: no node of it can be read yet" in row
     (status,) = chainbell("status", "--json", cwd=tmp_path, **settings).lines
     (chain,) = status["chains"]
     assert (chain["name"], chain["cursor"]) == ("sepolia", None)
-    assert chain["trouble"] == "not started: no node of it was reached yet"
+    assert chain["trouble"].startswith("not started: no node of it can be read yet")
 
 
 def test_run_wants_a_word_about_screening(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class TransactionEvent:
     transaction: Transaction
     previous_status: Status | None
     occasion: tuple[bytes, ...]
-    """What makes this telling of ``name`` this one and no other: see DESIGN section 5, and ``identity.event_id``."""
+    """What makes this telling of ``name`` this one and no other: see ``identity.event_id``."""
     confirmations: int
     required_confirmations: int | None
     at: datetime

@@ -138,7 +138,7 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     if chain is None:
         message = (
             f"{wanted.chain} takes no address yet: no node of it was reached. Set its URL in CHAINBELL_NODES__"
-            f"{wanted.chain.upper().replace('-', '_')}, start `chainbell run`, and see `chainbell status`"
+            f"{wanted.chain.upper().replace('-', '_')}, start `chainbell run`, and see in its log what the node answers"
         )
         raise UnavailableError(message)
     account_id = await _account(connection, wanted, chain["mode"])

@@ -110,7 +110,7 @@ class Follower(Generic[N]):
             await self._report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
         if await self._ledger.start(self._definition, identity.genesis_hash, first, self._clock()):
-            self._log.info("chain started", height=first.cursor.height, block=first.cursor.hash.hex())
+            self._log.info("chain started", height=first.cursor.height, block=f"0x{first.cursor.hash.hex()}")
             reached(Checkpoint.CHAIN_STARTED)
         return True
 

@@ -20,7 +20,7 @@ class TipVerdict(Enum):
     IS_CURSOR = auto()
     """Our cursor is the node's best block: what is deep enough may be promoted."""
     BEHIND = auto()
-    """The node lags: its tip is an older block of ours, or lies below all that we keep."""
+    """The node lags: its tip is an older block of ours, or lies deeper than any reorg that we follow."""
     HIGHER = auto()
     """The node has more blocks than we: read on from the cursor."""
     FOREIGN = auto()

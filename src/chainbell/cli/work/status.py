@@ -13,7 +13,7 @@ from chainbell.events.v2 import wire_time
 from chainbell.storage.delivery_log import Backlog
 from chainbell.telemetry.clock import now
 
-_NOT_STARTED = "not started: no node of it was reached yet"
+_NOT_STARTED = "not started: no node of it can be read yet; the log of `chainbell run` says why"
 
 
 class BacklogView(Wire):
