@@ -2,8 +2,10 @@
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 
 from chainbell.domain.following import Committed, Stale
+from chainbell.storage.chains import ChainStates
 from chainbell.telemetry.clock import now
 from tests.chain_truth import read_truth
 from tests.house import ALICE, BOB, ETHER, caught_up, following, house, started, until
@@ -65,6 +67,23 @@ async def test_a_reorg_takes_a_deposit_back_and_another_block_brings_it_again(an
         ]
         assert told[-1] == "deposit.success"
         assert len({uid for uid, _ in await home.events()}) == 1
+
+
+async def test_what_stays_in_no_block_is_listed(anvil: Anvil, database_url: str) -> None:
+    """An orphan that nothing replaces stays pending, and the status lists it after `drop_after`."""
+    async with house(anvil, database_url) as home, following(home):
+        await started(home)
+        await home.watch(ALICE)
+        await anvil.send(anvil.accounts[0], ALICE, ETHER)
+        await caught_up(home)
+        await anvil.reorg(1)
+        await caught_up(home)
+        (record,) = await home.records()
+        patience = timedelta(seconds=home.definition.drop_after_seconds + 60)
+        for later, listed in ((timedelta(), ()), (patience, (record["uid"],))):
+            (status,) = await ChainStates(home.database).statuses([home.definition], now() + later)
+            assert status.stranded == listed
+        assert (await home.told())[-1] == "deposit.pending"
 
 
 async def test_a_success_that_the_chain_takes_back_is_told_as_reverted(anvil: Anvil, database_url: str) -> None:

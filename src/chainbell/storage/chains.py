@@ -60,6 +60,9 @@ where t.chain = $1 and t.asset <> ''
 _GROWING = "select capability, token from coverage where chain = $1 and ended_at is null"
 
 
+MOST_STRANDED = 100
+
+
 @dataclass(frozen=True, slots=True)
 class ChainStatus:
     """What the database knows of a chain, for `status`."""
@@ -75,8 +78,8 @@ class ChainStatus:
     """Who follows it now; None while nobody holds a lease that lives."""
     unsettled: int
     """Transactions that are told, but not final."""
-    stranded: int
-    """Transactions that have been in no block for longer than the chain's ``drop_after``."""
+    stranded: tuple[str, ...]
+    """uids of transactions in no block for longer than the chain's ``drop_after``: oldest first, `MOST_STRANDED` at most."""
 
 
 class ChainStates:
@@ -206,14 +209,17 @@ _STATUS = """
 select c.*,
     case when c.lease_until > clock_timestamp() then c.follower end as living_follower,
     (select count(*) from transactions t where t.chain = c.name and not t.final) as unsettled,
-    (select count(*) from transactions t where t.chain = c.name and not t.final and t.block_height is null
-        and t.updated_at < $2) as stranded
+    array(select t.uid from transactions t
+        where t.chain = c.name and not t.final and t.block_height is null and t.updated_at < $2
+        order by t.updated_at, t.uid limit $3) as stranded
 from chains c where c.name = $1
 """
 
 
 async def _status(connection: Connection, definition: ChainDefinition, now: datetime) -> ChainStatus | None:
-    row = await connection.fetchrow(_STATUS, definition.name, now - timedelta(seconds=definition.drop_after_seconds))
+    row = await connection.fetchrow(
+        _STATUS, definition.name, now - timedelta(seconds=definition.drop_after_seconds), MOST_STRANDED
+    )
     if row is None:
         return None
     return ChainStatus(
@@ -225,7 +231,7 @@ async def _status(connection: Connection, definition: ChainDefinition, now: date
         trouble=row["trouble"],
         follower=row["living_follower"],
         unsettled=row["unsettled"],
-        stranded=row["stranded"],
+        stranded=tuple(row["stranded"]),
     )
 
 

@@ -63,8 +63,8 @@ class ChainView(Wire):
     """Who follows it now; null: nobody, and for a key of one account."""
     unsettled: int | None
     """Transactions of all accounts that are told, but not final; null for a key of one account."""
-    stranded: int | None
-    """Transactions of all accounts in no block for longer than the chain's ``drop_after``; null for a key of one account."""
+    stranded: list[str] | None
+    """uids of transactions in no block for longer than the chain's ``drop_after``, the oldest 100; null as `unsettled`."""
     coverage: list[CoverageView]
 
     @classmethod
@@ -83,7 +83,7 @@ class ChainView(Wire):
             trouble=None if status is None else status.trouble,
             follower=None if status is None else status.follower,
             unsettled=0 if status is None else status.unsettled,
-            stranded=0 if status is None else status.stranded,
+            stranded=[] if status is None else list(status.stranded),
             coverage=[CoverageView.of(found, definition) for found in coverage],
         )
 

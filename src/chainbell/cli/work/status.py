@@ -60,6 +60,9 @@ def show(*, as_json: bool) -> None:
         [_chain_row(chain) for chain in status.chains],
         "no chain was started: set CHAINBELL_NODES__ETHEREUM, or that of another chain, and start `chainbell run`",
     )
+    for chain in status.chains:
+        for uid in chain.stranded or ():
+            answer(f"stranded on {chain.name}: {uid} is in no block, and nothing has taken its place")
     print_table(
         ["endpoint", "state", "pending", "oldest", "exhausted"],
         [_backlog_row(backlog) for backlog in status.endpoints],
@@ -88,7 +91,7 @@ def _chain_row(chain: ChainView) -> list[str | None]:
         "none" if chain.cursor is None else str(chain.cursor.height),
         chain.follower or "nobody",
         str(chain.unsettled),
-        str(chain.stranded),
+        str(len(chain.stranded or ())),
         None if chain.advanced_at is None else wire_time(chain.advanced_at),
         chain.trouble,
     ]
