@@ -177,13 +177,19 @@ class Anvil:
         return int(await self.rpc("eth_getBalance", address, "latest"), 16)
 
     async def send(self, frm: str, to: str | None, value: int = 0, **options: Unpack[TxOptions]) -> str:
-        """Send a transaction from an unlocked account and return its hash. `to` None deploys `data`."""
+        """Send a transaction from an unlocked account and return its hash. `to` None deploys `data`.
+
+        Where each transaction is mined at once, it is in a block when this returns: anvil answers a moment before.
+        """
         fields: dict[str, object] = {"from": frm, "value": hex(value), "data": "0x" + options.get("data", b"").hex()}
         if to is not None:
             fields["to"] = to
         numbers = {"nonce": options.get("nonce"), "gas": options.get("gas"), "gasPrice": options.get("gas_price")}
         fields |= {name: hex(number) for name, number in numbers.items() if number is not None}
-        return str(await self.rpc("eth_sendTransaction", fields))
+        sent = str(await self.rpc("eth_sendTransaction", fields))
+        if self._mines_each and options.get("nonce") is None:
+            await self.receipt(sent)
+        return sent
 
     async def mine(self, blocks: int = 1) -> int:
         """Mine blocks, the first with what waits in the pool; the new height."""

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -371,6 +372,12 @@ def _pages(plan: str) -> int:
     return sum(int(part.partition("=")[2]) for part in top.split() if part.startswith(("hit=", "read=")))
 
 
+_IN_THE_ORDER_OF_THEIR_RECORDS = """
+select d.endpoint_id, d.resource_id, d.id from attempts a join deliveries d on d.id = a.delivery_id
+where a.outcome = 'succeeded' order by a.id
+"""
+
+
 @pytest.mark.parametrize("trouble", ["refusals", "deaths"])
 async def test_workers_side_by_side_never_both_own_one(  # noqa: C901 - three roles side by side
     database: Database, trouble: str, seed: int, *, soak: bool
@@ -413,10 +420,11 @@ async def test_workers_side_by_side_never_both_own_one(  # noqa: C901 - three ro
         for _ in range(4):
             group.create_task(work())
     assert len(told) == len(set(told)) == total
-    if trouble == "deaths":
-        for endpoint in endpoints:
-            for resource in range(6):
-                ids = [id_ for at, of, id_ in told if (at, of) == (endpoint, f"trx_{resource}")]
-                assert ids == sorted(ids)
     async with database.connection() as connection:
+        if trouble == "deaths":
+            lanes: dict[tuple[object, str], list[int]] = defaultdict(list)
+            for row in await connection.fetch(_IN_THE_ORDER_OF_THEIR_RECORDS):
+                lanes[row["endpoint_id"], row["resource_id"]].append(row["id"])
+            assert len(lanes) == 6 * len(endpoints)
+            assert all(ids == sorted(ids) for ids in lanes.values())
         assert await connection.fetchval("select count(*) from deliveries where status <> 'succeeded' or waiting") == 0
