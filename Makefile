@@ -51,3 +51,5 @@ format: setup ## let ruff set the format and fix what it can
 lock: setup ## pin the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile -q --upgrade --generate-hashes --extra dev --no-emit-index-url --no-emit-find-links \
 	    --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --constraint requirements.txt --no-emit-index-url --no-emit-find-links \
+	    --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements.run.txt

@@ -19,6 +19,7 @@ from chainbell.domain.following import KeptLedger
 from chainbell.domain.identity import movement_uid
 from chainbell.domain.transaction import Chain, Transaction
 from chainbell.events.publish import publish
+from chainbell.storage.address_registry import AddressRegistry
 from chainbell.storage.api_keys import ApiKeyStore, NewApiKey, Scope, write_key
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Connection, Database
@@ -27,7 +28,9 @@ from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
 from chainbell.storage.feed import Feed
 from chainbell.storage.locks import lock_chain
+from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
+from chainbell.storage.scan_list import ScanList
 from chainbell.storage.sealing import SecretBox
 from chainbell.storage.transaction_list import TransactionList
 from chainbell.storage.transactions import save_transactions
@@ -76,6 +79,22 @@ class ApiHouse:
     async def fetchval(self, sql: str, *args: object) -> Any:
         async with self.database.connection() as connection:
             return await connection.fetchval(sql, *args)
+
+    async def grow(self, blocks: int, *, chain: str = "anvil") -> int:
+        """Move a chain's cursor on over empty blocks; return its height."""
+        async with self.database.transaction() as connection:
+            await lock_chain(connection, chain)
+            cursor: int = await connection.fetchval("select cursor_height from chains where name = $1", chain)
+            for height in range(cursor + 1, cursor + blocks + 1):
+                await connection.execute(
+                    "insert into blocks (chain, height, hash, parent_hash) values ($1, $2, $3, $4)",
+                    *(chain, height, builders.block_hash(height), builders.block_hash(height - 1)),
+                )
+            await connection.execute(
+                "update chains set cursor_height = $2, cursor_hash = $3 where name = $1",
+                *(chain, cursor + blocks, builders.block_hash(cursor + blocks)),
+            )
+        return cursor + blocks
 
     async def tell(self, number: int, *, chain: str = "anvil", account: str | None = None) -> str:
         """Commit a deposit in the cursor's block with its first two events, as the tracker would; return its uid."""
@@ -128,10 +147,13 @@ async def api_house(url: str, *, clock: Sequence[datetime] | None = None) -> Asy
             chains=load_chains(),
             box=BOX,
             watches=WatchStore(database),
+            registry=AddressRegistry(database),
             chain_states=ChainStates(database),
             endpoints=EndpointStore(database, BOX, [LOCAL]),
             deliveries=DeliveryLog(database),
             replays=ReplayStore(database),
+            replay_jobs=ReplayJobs(database),
+            scans=ScanList(database),
             transactions=TransactionList(database),
             events=EventList(database),
             api_keys=ApiKeyStore(database),

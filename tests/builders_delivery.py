@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from chainbell.delivery.outcome import Attempt
+from chainbell.delivery.port import Claim, DeliveryStore, Recorded, Result
 from chainbell.domain.chain import Mode
 from chainbell.domain.delivery import WebhookVersion
 from chainbell.storage.database import Database
@@ -84,6 +86,14 @@ async def make_event(
 def body_of(event_id: str, resource: str, position: int) -> bytes:
     """Return the body of an event of `make_event`."""
     return f'{{"id":"{event_id}","position":{position},"resource":"{resource}"}}'.encode()
+
+
+async def record_one(
+    store: DeliveryStore, claim: Claim, attempt: Attempt, now: datetime = NOW, jitter: float = 0.5
+) -> Recorded | None:
+    """Record one attempt alone."""
+    (recorded,) = await store.record([Result(claim, attempt, jitter)], now)
+    return recorded
 
 
 async def make_backlog(database: Database, endpoint: str, count: int, *, resources: int, at: datetime = NOW) -> None:

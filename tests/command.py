@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 COMMAND = Path(sys.executable).with_name("chainbell")
 SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
 _SECONDS = 90
+_DATA_DIR = tempfile.TemporaryDirectory(prefix="chainbell-journal-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Ended:
 def environment(**ours: str) -> dict[str, str]:
     """Return an environment with these settings and no others of Chainbell."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("CHAINBELL_")}
+    if "DATABASE_URL" in ours:
+        ours = {"DATA_DIR": _DATA_DIR.name} | ours  # for the journal: not the data directory of who runs the tests
     return others | {"COLUMNS": "120", "TERM": "dumb"} | {f"CHAINBELL_{name}": value for name, value in ours.items()}
 
 

@@ -13,20 +13,27 @@ import asyncpg
 import orjson
 import pytest
 
+from chainbell.app.node_reports import NodeReporter
 from chainbell.config.chains import load_chains
 from chainbell.domain.chain import ChainDefinition, Token
 from chainbell.domain.errors import DatabaseError
+from chainbell.domain.history import History
 from chainbell.events.publish import publish
+from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
 from chainbell.nodes.evm.node import EvmNode
 from chainbell.nodes.pool import NodePool, Surroundings, open_pool
 from chainbell.storage.chains import ChainStates
+from chainbell.storage.coverage import coverage_of
 from chainbell.storage.database import Database
 from chainbell.storage.ledger import LedgerStore
+from chainbell.storage.node_states import NodeStates
+from chainbell.storage.scans import ScanStore
 from chainbell.storage.watches import NewWatch, WatchStore
 from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
+from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
 from tests.chain_truth import Truth
 from tests.nodes import Anvil
@@ -61,6 +68,25 @@ class House:
             wake=asyncio.Event(),
             clock=now,
         )
+
+    def scanner(self, leading: asyncio.Event) -> BackScanner[EvmNode]:
+        scans = ScanStore(self.database)
+        return BackScanner(self.definition, self.pool, scans, self.tracker(), leading=leading, clock=now)
+
+    def reporter(self, follower: Follower[EvmNode]) -> NodeReporter:
+        states = NodeStates(self.database)
+        return NodeReporter(self.definition.name, self.pool, states, follower=follower._identity, clock=now)
+
+    async def watch_past(self, address: str, from_height: int, *, notify: bool) -> int:
+        """Watch an address, look for its past, and return its `watchedFrom`."""
+        history = History(from_height, notify)
+        wanted = NewWatch(self.definition.name, bytes.fromhex(address[2:]), history=history)
+        return (await WatchStore(self.database).add(wanted, now())).watched_from
+
+    async def scanned(self) -> bool:
+        """Tell whether every scan of the past is finished."""
+        (row,) = await self.fetch("select count(*) as unfinished from scans where finished_at is null")
+        return bool(row["unfinished"] == 0)
 
     async def watch(self, address: str) -> int:
         """Watch an address and return its `watchedFrom`."""
@@ -118,11 +144,10 @@ class House:
 
     async def coverage(self) -> set[tuple[str, str, bool]]:
         """Capability, token, and whether it still grows; a growing range must reach the cursor."""
-        rows = await self.fetch("select c.*, h.cursor_height from coverage c join chains h on h.name = c.chain")
-        assert all(row["through_height"] == row["cursor_height"] for row in rows if row["ended_at"] is None)
-        return {
-            (row["capability"], "0x" + row["token"].hex() if row["token"] else "", row["ended_at"] is None) for row in rows
-        }
+        known = (await coverage_of(self.database, [self.definition.name])).get(self.definition.name, ())
+        found = [(one, part) for one in known for part in one.coverage.ranges]
+        assert all(part.through_height == one.cursor for one, part in found if part.grows)
+        return {(one.capability, f"0x{one.token.hex()}" if one.token else "", part.grows) for one, part in found}
 
     async def cut_connections(self) -> None:
         """End every other connection to this database, as an operator or a crash would."""
@@ -168,7 +193,14 @@ def _check_each_success_is_taken_back(names: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def house(
-    anvil: Anvil, url: str, *, node_urls: Sequence[str] = (), tokens: Sequence[tuple[str, str, int]] = (), **changes: object
+    anvil: Anvil,
+    url: str,
+    *,
+    node_urls: Sequence[str] = (),
+    tokens: Sequence[tuple[str, str, int]] = (),
+    node_timeout: float = 5,
+    backoff: Backoff | None = None,
+    **changes: object,
 ) -> AsyncIterator[House]:
     """Open a house on a fresh database; `changes` go into the definition of anvil's chain."""
     listed = tuple(Token(symbol=s, contract=bytes.fromhex(c[2:]), decimals=d) for c, s, d in tokens)
@@ -176,7 +208,7 @@ async def house(
     async with Database.open(url) as database:
         surroundings = Surroundings(now, time.monotonic, random.random)
         endpoints = [NodeEndpoint(f"node {number}", node) for number, node in enumerate(node_urls or [anvil.url], start=1)]
-        pool = open_pool(definition, endpoints, surroundings, timeout=5)
+        pool = open_pool(definition, endpoints, surroundings, timeout=node_timeout, backoff=backoff)
         try:
             yield House(database, definition, anvil, pool, url)
         finally:
@@ -185,15 +217,19 @@ async def house(
 
 @asynccontextmanager
 async def following(home: House) -> AsyncIterator[None]:
-    """Follow the chain meanwhile; whatever ended the follower fails the test."""
-    task = asyncio.create_task(home.follower().run())
+    """Follow the chain meanwhile, and look back; whatever ended one of the two fails the test."""
+    follower = home.follower()
+    parts = (follower, home.scanner(follower.leading), home.reporter(follower))
+    tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:

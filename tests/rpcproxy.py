@@ -115,8 +115,8 @@ def honest(method: str, params: list[Any], answer: Answer) -> Answer:
 class LyingProxy:
     """An HTTP JSON-RPC server on a free port that asks the node at `upstream` and answers as `rule` says.
 
-    `rule`, `batch_limit` and `upstream` may be changed at any time. `calls` counts calls by method, those in batches
-    too, and `batches` holds the size of each batch, both including what was then refused.
+    `rule`, `batch_limit`, `upstream` and `turns` may be changed at any time. `calls` counts calls by method, those in
+    batches too, and `batches` holds the size of each batch, both including what was then refused.
     """
 
     url: str
@@ -126,6 +126,9 @@ class LyingProxy:
         self.upstream = upstream
         self.rule = rule
         self.batch_limit: BatchLimit | None = None
+        self.turns: tuple[int, list[str]] | None = None
+        """So many HTTP requests go to each of these nodes in turn, instead of to `upstream`."""
+        self._forwarded = 0
         self.calls: Counter[str] = Counter()
         self.batches: list[int] = []
 
@@ -178,11 +181,18 @@ class LyingProxy:
     async def _forward(self, asked: object) -> list[Answer] | None:
         """Ask the node; None when it is not there."""
         try:
-            async with self._session.post(self.upstream, json=asked) as response:
+            async with self._session.post(self._next_upstream(), json=asked) as response:
                 answered = await response.json()
         except (aiohttp.ClientError, TimeoutError):
             return None
         return answered if isinstance(answered, list) else [answered]
+
+    def _next_upstream(self) -> str:
+        if self.turns is None:
+            return self.upstream
+        length, urls = self.turns
+        self._forwarded += 1
+        return urls[self._forwarded // length % len(urls)]
 
 
 def _refused(limit: BatchLimit) -> web.Response:

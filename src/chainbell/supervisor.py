@@ -5,12 +5,13 @@ This is the only place that catches every exception: what nobody planned for in 
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
 from chainbell.domain.errors import ConfigurationError
+from chainbell.telemetry.metrics import PART_FAILURES
 
 Part = Callable[[], Awaitable[None]]
 
@@ -32,7 +33,7 @@ async def supervise(parts: Mapping[str, Part], stop: asyncio.Event) -> None:
     A part that raises, or ends by itself, is started again. Raises the first `ConfigurationError` that a part raised:
     starting again would not mend it.
     """
-    tasks = [asyncio.create_task(_keep_running(name, part), name=name) for name, part in parts.items()]
+    tasks = _start(parts)
     stopper = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait([stopper, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -41,6 +42,26 @@ async def supervise(parts: Mapping[str, Part], stop: asyncio.Event) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+@asynccontextmanager
+async def beside(parts: Mapping[str, Part]) -> AsyncIterator[None]:
+    """Keep parts running for as long as the body lasts; each is started again as under `supervise`, and drained at the end.
+
+    No part of them may raise a `ConfigurationError`: it would be told only at the end.
+    """
+    tasks = _start(parts)
+    try:
+        yield
+    finally:
+        await _end(set(tasks))
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+def _start(parts: Mapping[str, Part]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(_keep_running(name, part), name=name) for name, part in parts.items()]
 
 
 async def _end(tasks: set[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
@@ -73,15 +94,18 @@ async def _run_once(name: str, part: Part) -> None:
     except asyncio.CancelledError:
         if _told_to_end():
             raise
+        PART_FAILURES.labels(name).inc()
         _log.exception("part cancelled itself, starting it again", part=name)
     except ConfigurationError:
         raise
     except Exception as error:
         if (wrong := _wrong_configuration(error)) is not None:
             raise wrong from error
+        PART_FAILURES.labels(name).inc()
         _log.exception("part failed, starting it again", part=name)
     else:
         if not _told_to_end():
+            PART_FAILURES.labels(name).inc()
             _log.error("part ended by itself, starting it again", part=name)
 
 

@@ -17,10 +17,12 @@ from tests.command import SECRET_KEY, chainbell
 pytestmark = pytest.mark.timeout(300)
 
 COMMANDS = [
-    *("run", "demo", "migrate", "version", "transactions", "events", "deliveries", "replay", "status", "listen"),
+    *("run", "demo", "migrate", "version", "transactions", "events", "deliveries", "replay", "replays", "status", "listen"),
+    *("scan list", "scan show", "scan start", "coverage"),
     *("address add", "address list", "address remove"),
     *("endpoint add", "endpoint list", "endpoint remove", "endpoint enable", "endpoint disable"),
     *("api-key add", "api-key list", "api-key remove"),
+    *("restored", "prune", "chain accept-reorg"),
 ]
 
 
@@ -122,11 +124,11 @@ def test_status_says_which_chain_was_never_reached(database_url: str, tmp_path: 
     ended = chainbell("status", cwd=tmp_path, **settings)
     assert ended.code == 0, ended.err
     (row,) = [line for line in ended.out.splitlines() if "sepolia" in line]
-    assert "not started: no node of it can be read yet" in row
+    assert "not started: nobody has tried yet" in row
     (status,) = chainbell("status", "--json", cwd=tmp_path, **settings).lines
     (chain,) = status["chains"]
     assert (chain["name"], chain["cursor"]) == ("sepolia", None)
-    assert chain["trouble"].startswith("not started: no node of it can be read yet")
+    assert chain["trouble"].startswith("not started: nobody has tried yet")
 
 
 def test_run_wants_a_word_about_screening(tmp_path: Path) -> None:

@@ -108,6 +108,9 @@ async def _told_in_generations(house: ApiHouse) -> None:
     for generation, numbers in enumerate([(1, 2), (3,), (4,)]):
         async with house.database.connection() as connection:
             await connection.execute("update installation set generation = $1", generation)
+            await connection.execute(
+                "insert into generations select $1, feed_position, now() from installation on conflict do nothing", generation
+            )
         for number in numbers:
             await house.tell(number)
 

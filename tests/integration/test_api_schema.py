@@ -38,14 +38,19 @@ async def _serve(database_url: str, ready: "Future[Served]", stop: "Future[async
         async with house.client(key) as client:
             endpoint = (await client.post("/v2/endpoints", json={"url": "https://example.com/"})).json()["id"]
             assert (await client.post("/v2/addresses", json={"chain": "anvil", "address": CHECKSUMMED})).is_success
+            past = {"chain": "anvil", "fromHeight": 1, "notify": False}
+            scan = (await client.post("/v2/scans", json=past)).json()["id"]
             uid = await house.tell(1)
+            replay = (await client.post(f"/v2/endpoints/{endpoint}/replays", json={"what": "failed"})).json()["id"]
             ids = {
                 "chain": "anvil",
                 "address": CHECKSUMMED,
                 "endpoint_id": endpoint,
+                "scan_id": scan,
                 "uid": uid,
                 "event_id": await house.fetchval("select id from events limit 1"),
                 "delivery_id": str(await house.fetchval("select min(id) from deliveries")),
+                "replay_id": replay,
             }
         listener = listen("127.0.0.1", 0)
         asked = asyncio.Event()
@@ -71,6 +76,12 @@ def served(postgres_cluster: TestCluster, migrate_template: Migrate) -> Iterator
         finally:
             runner.get_loop().call_soon_threadsafe(stop.result(_START_SECONDS).set)
             thread.join()
+
+
+@schemathesis.serializer("text/csv", "application/x-ndjson")
+def lines_of_text(_context: schemathesis.SerializationContext, value: object) -> bytes:
+    """Send a body of lines as it is; what is no text, as a mistaken client might write it."""
+    return str(value).encode(errors="replace")
 
 
 schema = schemathesis.openapi.from_dict(create_api(cast("Any", None)).openapi())

@@ -30,8 +30,7 @@ async def test_confirmations_grow_with_the_cursor(database_url: str) -> None:
     """What is shown counts from our cursor now, not from the last event."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
         uid = await house.tell(1)
-        async with house.database.connection() as connection:
-            await connection.execute("update chains set cursor_height = $1 where name = 'anvil'", CURSOR + 4)
+        await house.grow(4)
         assert (await client.get(f"/v2/transactions/{uid}")).json()["confirmation"] == 5
 
 
@@ -193,8 +192,8 @@ async def test_chains_show_how_far_they_are_followed(database_url: str) -> None:
         await house.tell(1)
         async with house.database.connection() as connection:
             await connection.execute(
-                "insert into coverage (chain, capability, token, from_height, through_height) values "
-                "('anvil', 'coin', '', 101, 100), ('anvil', 'token', $1, 50, 60)",
+                "insert into coverage (chain, capability, token, from_height, reason) values "
+                "('anvil', 'coin', '', 101, null), ('anvil', 'token', $1, 50, null), ('anvil', 'token', $1, 61, 'off')",
                 builders.TOKEN,
             )
         shown = {item["name"]: item for item in (await client.get("/v2/chains")).json()["items"]}
@@ -213,7 +212,7 @@ async def test_chains_show_how_far_they_are_followed(database_url: str) -> None:
 
 async def test_a_key_of_one_account_sees_nothing_of_others_in_a_chain(database_url: str) -> None:
     """Trouble, follower and counts over all accounts are for keys of every account; for the others they are null."""
-    inner = ("trouble", "follower", "unsettled", "stranded")
+    inner = ("trouble", "follower", "unsettled", "stranded", "nodes")
     async with api_house(database_url) as house:
         await house.tell(1)
         await house.fetchval(
@@ -221,7 +220,7 @@ async def test_a_key_of_one_account_sees_nothing_of_others_in_a_chain(database_u
             "lease_until = now() + '1 hour' where name = 'anvil'"
         )
         keys = (await house.key(account=await house.account()), await house.key())
-        for key, expected in zip(keys, ([None] * 4, ["node http://10.1.2.3 is away", "host-7/1", 1, []]), strict=True):
+        for key, expected in zip(keys, ([None] * 5, ["node http://10.1.2.3 is away", "host-7/1", 1, [], []]), strict=True):
             async with house.client(key) as client:
                 listed = {item["name"]: item for item in (await client.get("/v2/chains")).json()["items"]}["anvil"]
                 shown = (await client.get("/v2/chains/anvil")).json()

@@ -1,4 +1,4 @@
-"""Nodes that lie, stall and break: the chain waits and says why, and tells everything once the node is honest again."""
+"""Nodes that are of another chain, not synced yet, or show what no chain has; lies in general are in test_lying_nodes.py."""
 
 from typing import Any
 
@@ -6,128 +6,11 @@ import pytest
 
 from tests.house import ALICE, ETHER, House, caught_up, following, house, started, until
 from tests.nodes import Anvil
-from tests.rpcproxy import (
-    Answer,
-    DropConnection,
-    DroppedEntry,
-    ErrorObject,
-    Fault,
-    HttpStatus,
-    LyingProxy,
-    NotJson,
-    Rule,
-    SlowBody,
-    TruncatedBody,
-    honest,
-)
-
-
-def everywhere(fault: Fault) -> Rule:
-    return lambda _method, _params, _answer: fault
-
-
-def on(method: str, fault: Fault) -> Rule:
-    return lambda asked, _params, answer: fault if asked == method else answer
-
-
-def changed(method: str, **members: object) -> Rule:
-    """Put other members into each object that a method answers."""
-
-    def rule(asked: str, _params: list[Any], answer: Answer) -> Answer:
-        result = answer.get("result")
-        if asked != method or result is None:
-            return answer
-        return answer | {"result": [entry | members for entry in result] if isinstance(result, list) else result | members}
-
-    return rule
-
-
-def no_receipts_yet(asked: str, _params: list[Any], answer: Answer) -> Answer:
-    """Say `[]` too early: the classic missed deposit."""
-    return answer | {"result": []} if asked == "eth_getBlockReceipts" else answer
-
-
-def no_logs(asked: str, _params: list[Any], answer: Answer) -> Answer:
-    """Give receipts whose logs are not indexed yet."""
-    if asked != "eth_getBlockReceipts":
-        return answer
-    return answer | {"result": [receipt | {"logs": []} for receipt in answer["result"]]}
-
-
-FAULTS: dict[str, Rule] = {
-    "429": everywhere(HttpStatus(429, retry_after=1)),
-    "500": everywhere(HttpStatus(500)),
-    "dropped connection": everywhere(DropConnection()),
-    "not JSON": everywhere(NotJson()),
-    "truncated": everywhere(TruncatedBody()),
-    "late": everywhere(SlowBody()),
-    "too few batch entries": on("eth_getBlockByNumber", DroppedEntry()),
-    "an error for receipts": on("eth_getBlockReceipts", ErrorObject()),
-    "no receipts yet": no_receipts_yet,
-    "no logs yet": no_logs,
-    "receipts of another block": changed("eth_getBlockReceipts", blockHash="0x" + "ee" * 32),
-    "garbage": changed("eth_getBlockByNumber", hash="0xnonsense"),
-    "no height": changed("eth_getBlockByNumber", number=None),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-async def test_nothing_is_lost_while_a_node_misbehaves(
-    anvil: Anvil, lying_proxy: LyingProxy, database_url: str, name: str
-) -> None:
-    """The cursor stands still while the answers are bad; afterwards every deposit is told, once."""
-    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
-    tokens = [(token, "TUSD", 6)]
-    async with house(anvil, database_url, node_urls=[lying_proxy.url], tokens=tokens) as home, following(home):
-        await started(home)
-        await home.watch(ALICE)
-        await caught_up(home)
-        before = await home.cursor()
-        lying_proxy.rule = FAULTS[name]
-        await anvil.token_transfer(token, anvil.accounts[0], ALICE, 7)
-        await anvil.send(anvil.accounts[0], ALICE, ETHER)
-        await until(home.in_trouble, "the chain says that it waits")
-        assert await home.cursor() == before
-        assert await home.told() == []
-        await anvil.mine(3)
-        lying_proxy.rule = honest
-        await caught_up(home)
-        assert [name for name in await home.told() if name.endswith("success")] == ["deposit.success"] * 2
-        await home.check_stories()
-        await until(lambda: _well(home), "the trouble is over")
+from tests.rpcproxy import Answer, LyingProxy, honest
 
 
 async def _well(home: House) -> bool:
     return not await home.in_trouble()
-
-
-async def test_a_node_that_falls_behind_is_no_reorg(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
-    """A tip that is an older block of ours takes nothing back."""
-    async with house(anvil, database_url, node_urls=[lying_proxy.url]) as home, following(home):
-        await started(home)
-        await home.watch(ALICE)
-        await anvil.send(anvil.accounts[0], ALICE, ETHER)
-        await anvil.mine(3)
-        await caught_up(home)
-        told = await home.told()
-        old_tip = await anvil.block(1)
-
-        def stale_tip(asked: str, params: list[Any], answer: Answer) -> Answer:
-            is_tip = asked == "eth_getBlockByNumber" and params[0] == "latest"
-            return answer | {"result": old_tip} if is_tip else answer
-
-        lying_proxy.rule = stale_tip
-        asked = lying_proxy.calls["eth_getBlockByNumber"]
-        await until(lambda: _asked(lying_proxy, asked + 10), "it was asked ten times more")
-        assert await home.told() == told
-        lying_proxy.rule = honest
-        await anvil.mine(1)
-        await caught_up(home)
-        assert await home.told() == told
-
-
-async def _asked(proxy: LyingProxy, times: int) -> bool:
-    return proxy.calls["eth_getBlockByNumber"] >= times
 
 
 @pytest.mark.parametrize("wrong", ["chain id", "genesis"])
@@ -178,26 +61,6 @@ async def test_a_node_without_code_yet_switches_no_token_off(
         assert (await home.told())[-1] == "deposit.success"
 
 
-async def test_a_node_that_lags_gives_way_to_another(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
-    """With two nodes, the first being stuck on an old tip, the second one leads on."""
-    async with house(anvil, database_url, node_urls=[lying_proxy.url, anvil.url]) as home, following(home):
-        await started(home)
-        await home.watch(ALICE)
-        await anvil.mine(5)
-        await caught_up(home)
-        old_tip = await anvil.block(2)
-
-        def stuck(asked: str, params: list[Any], answer: Answer) -> Answer:
-            is_tip = asked == "eth_getBlockByNumber" and params[0] == "latest"
-            return answer | {"result": old_tip} if is_tip else answer
-
-        lying_proxy.rule = stuck
-        await anvil.send(anvil.accounts[0], ALICE, ETHER)
-        await anvil.mine(2)
-        await caught_up(home)
-        assert (await home.told())[-1] == "deposit.success"
-
-
 async def test_a_parent_that_lies_no_lower_ends_the_walk(anvil: Anvil, lying_proxy: LyingProxy, database_url: str) -> None:
     """A node whose parents never get lower is blamed, and does not keep us walking for ever."""
     async with house(anvil, database_url, node_urls=[lying_proxy.url]) as home, following(home):
@@ -219,3 +82,38 @@ async def test_a_parent_that_lies_no_lower_ends_the_walk(anvil: Anvil, lying_pro
         assert "is named as the parent of" in row["trouble"]
         lying_proxy.rule = honest
         await until(lambda: _well(home), "the trouble is over")
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "with an honest one"])
+async def test_a_branch_that_is_too_deep_halts_the_chain_only_when_no_node_leads_on(
+    database_url: str, *, alone: bool
+) -> None:
+    """A node that moved to another branch, deeper than any reorg we follow, gives way to another; alone it halts us."""
+    forks = ("--timestamp", "1700000000")
+    async with Anvil(args=forks) as one, Anvil(args=forks) as two, LyingProxy(one.url) as proxy:
+        urls = [proxy.url] if alone else [proxy.url, one.url]
+        async with house(one, database_url, node_urls=urls, reorg_limit=4) as home, following(home):
+            await started(home)
+            await home.watch(ALICE)
+            await one.send(one.accounts[0], ALICE, ETHER)
+            await one.mine(10)
+            await caught_up(home)
+            told = await home.told()
+            await two.send(two.accounts[0], ALICE, 2 * ETHER)
+            await two.mine(20)
+            proxy.upstream = two.url
+            if alone:
+                await until(home.in_trouble, "the chain says that it stands still")
+                (row,) = await home.fetch("select trouble, halted from chains")
+                assert row["halted"]
+                assert "deeper than reorg_limit (4)" in row["trouble"]
+                assert await home.told() == told
+                return
+            await one.send(one.accounts[0], ALICE, ETHER)
+            await one.mine(3)
+            await caught_up(home)
+            (row,) = await home.fetch("select halted from chains")
+            assert not row["halted"]
+            assert "deeper than reorg_limit (4)" in str(home.pool.statuses()[0].last_failure)
+            assert (await home.told())[-1] == "deposit.success"
+            await home.check_stories()

@@ -11,6 +11,7 @@ from chainbell.domain.chain import BlockRef
 from chainbell.domain.following import Committed, CoverageChange, Leased, Stale
 from chainbell.events.publish import publish
 from chainbell.storage.chains import ChainStates
+from chainbell.storage.coverage import coverage_of
 from chainbell.storage.database import Database
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.watches import NewWatch, WatchStore
@@ -42,9 +43,8 @@ class Ledger:
         return [row["type"].rpartition(".")[2] for row in rows]
 
     async def covered(self) -> dict[str, tuple[int, int]]:
-        async with self.database.connection() as connection:
-            rows = await connection.fetch("select * from coverage")
-        return {row["capability"]: (row["from_height"], row["through_height"]) for row in rows}
+        known = (await coverage_of(self.database, ["anvil"]))["anvil"]
+        return {one.capability: (r.from_height, r.through_height) for one in known for r in one.coverage.ranges}
 
 
 @asynccontextmanager

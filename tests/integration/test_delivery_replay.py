@@ -1,10 +1,11 @@
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from chainbell.delivery.outcome import Attempt
-from chainbell.delivery.port import Room
+from chainbell.delivery.outcome import Attempt, Failure
+from chainbell.delivery.port import Result, Room
 from chainbell.domain.chain import Mode
 from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
 from chainbell.domain.errors import InputError, NotFoundError
@@ -13,9 +14,11 @@ from chainbell.storage.database import Database
 from chainbell.storage.deliveries import PostgresDeliveryStore
 from chainbell.storage.delivery_log import DeliveryFilter, DeliveryLog
 from chainbell.storage.endpoints import EndpointStore, NewEndpoint
+from chainbell.storage.locks import lock_lanes
 from chainbell.storage.paging import PageRequest
 from chainbell.storage.requeue import ReplayStore
 from tests.builders_delivery import BOX, NOW, SECOND, make_endpoint, make_event
+from tests.receivers import until
 
 ROOM = Room(50, 50, 50, {})
 
@@ -43,28 +46,40 @@ def replays(database: Database) -> ReplayStore:
 
 async def answer_all(store: PostgresDeliveryStore, status: int) -> None:
     for claim in (await store.claim(ROOM, timedelta(minutes=1), NOW)).claims:
-        await store.record(claim, Attempt(NOW, SECOND, status=status), NOW, 0.5)
+        await store.record([Result(claim, Attempt(NOW, SECOND, status=status), 0.5)], NOW)
 
 
 async def statuses(log: DeliveryLog) -> list[str]:
     return sorted(delivery.status.value for delivery in (await log.list(DeliveryFilter(), PageRequest())).items)
 
 
-async def test_replays_everything_that_an_endpoint_did_not_take(
+_WAITS_FOR_A_LANE = """
+select exists (select from pg_locks l join pg_database b on b.oid = l.database
+    where b.datname = current_database() and l.locktype = 'advisory' and not l.granted)
+"""
+
+
+async def test_what_was_replayed_meanwhile_is_not_queued_once_more_after_an_outage(
     database: Database, store: PostgresDeliveryStore, log: DeliveryLog, replays: ReplayStore
 ) -> None:
-    """All exhausted deliveries of one endpoint are queued again; those of another, and successes, are not."""
-    first, _ = await make_endpoint(database)
-    second, _ = await make_endpoint(database)
-    for _ in range(3):
-        await make_event(database, endpoints=[first, second])
-    await answer_all(store, 404)
-    await make_event(database, endpoints=[first])
-    await answer_all(store, 200)
-    assert await statuses(log) == ["exhausted"] * 6 + ["succeeded"]
-    assert await replays.exhausted(first, NOW + SECOND) == 3
-    assert await statuses(log) == ["exhausted"] * 3 + ["pending"] * 3 + ["succeeded"]
-    assert await replays.exhausted(first, NOW + SECOND) == 0
+    """Somebody replays what an outage exhausted between its being found and its being queued: it is not sent once more."""
+    endpoint, _ = await make_endpoint(database)
+    _, (delivery,) = await make_event(database, resource="trx_1", endpoints=[endpoint])
+    async with database.connection() as connection:
+        await connection.execute("update deliveries set status = 'exhausted', outage = true, exhausted_at = $1", NOW)
+    async with database.transaction() as connection:
+        await lock_lanes(connection, [(endpoint, "trx_1")])
+        requeueing = asyncio.create_task(store.requeue_after_outage(NOW + SECOND))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval(_WAITS_FOR_A_LANE))
+
+        await until(waits)  # it has read the delivery, and has not written it yet
+        await replays.delivery_in(connection, delivery, NOW, Viewer())
+        await connection.execute("update deliveries set status = 'succeeded'")
+    await requeueing
+    found, _ = await log.get(delivery)
+    assert found.status is DeliveryStatus.SUCCEEDED
 
 
 async def test_replays_an_event_that_an_endpoint_never_got(
@@ -88,7 +103,8 @@ async def test_replaying_what_is_being_sent_keeps_its_owner(
     (claim,) = (await store.claim(ROOM, timedelta(minutes=1), NOW)).claims
     await replays.delivery(delivery, NOW)
     assert (await store.claim(ROOM, timedelta(minutes=1), NOW)).claims == []
-    assert await store.record(claim, Attempt(NOW, SECOND, status=200), NOW, 0.5) is not None
+    (recorded,) = await store.record([Result(claim, Attempt(NOW, SECOND, status=200), 0.5)], NOW)
+    assert recorded is not None
     assert await statuses(log) == ["succeeded"]
 
 
@@ -115,7 +131,6 @@ async def test_a_replay_crosses_no_border(database: Database, replays: ReplaySto
             await replays.event(event, endpoint, NOW, viewer)
         with pytest.raises(NotFoundError):
             await replays.delivery(delivery, NOW, viewer)
-        assert await replays.exhausted(endpoint, NOW + SECOND, viewer) == 0
     with pytest.raises(NotFoundError, match="chainbell deliveries"):
         await replays.delivery(999, NOW)
 
@@ -169,6 +184,29 @@ async def test_an_account_sees_what_went_to_its_own_endpoints(database: Database
     assert (await log.get(mine, viewer))[0].endpoint_id == own.id
     with pytest.raises(NotFoundError):
         await log.get(not_mine, viewer)
+
+
+async def test_a_delivery_shows_why_its_last_attempt_failed(
+    database: Database, store: PostgresDeliveryStore, log: DeliveryLog
+) -> None:
+    """The latest attempt's status code, or why there was no complete answer; nothing before the first."""
+    endpoint, _ = await make_endpoint(database)
+    _, (delivery,) = await make_event(database, endpoints=[endpoint])
+    assert (await log.get(delivery))[0].last is None
+    schedule = PostgresDeliveryStore(database, BOX, [timedelta(), timedelta(), timedelta()])
+    broken = Attempt(NOW + SECOND, SECOND, failure=Failure.TIMEOUT, detail="no complete answer within 20 s")
+    for attempt, shown in (
+        (Attempt(NOW, SECOND, status=503), (503, None)),
+        (broken, (None, "timeout: no complete answer within 20 s")),
+        (Attempt(NOW + 2 * SECOND, SECOND, status=404), (404, None)),
+    ):
+        (claim,) = (await schedule.claim(ROOM, timedelta(minutes=1), NOW + timedelta(hours=1))).claims
+        await schedule.record([Result(claim, attempt, 0.5)], NOW + SECOND)
+        (listed,) = (await log.list(DeliveryFilter(), PageRequest())).items
+        assert listed == (await log.get(delivery))[0]
+        assert listed.last is not None
+        assert (listed.last.status_code, listed.last.error) == shown
+        assert (listed.last.started_at, listed.last.duration_ms) == (attempt.started_at, 1000)
 
 
 async def test_counts_what_is_not_taken(database: Database, store: PostgresDeliveryStore, log: DeliveryLog) -> None:

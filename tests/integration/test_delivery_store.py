@@ -14,7 +14,7 @@ from chainbell.storage.deliveries import _LOOK, PostgresDeliveryStore
 from chainbell.storage.delivery_log import DeliveryLog
 from chainbell.storage.endpoints import EndpointChange, EndpointStore
 from chainbell.storage.requeue import ReplayStore
-from tests.builders_delivery import BOX, NOW, SECOND, body_of, make_backlog, make_endpoint, make_event
+from tests.builders_delivery import BOX, NOW, SECOND, body_of, make_backlog, make_endpoint, make_event, record_one
 from tests.receivers import until
 
 LEASE = timedelta(seconds=30)
@@ -56,7 +56,7 @@ async def claim_one(store: PostgresDeliveryStore, now: datetime = NOW, lease: ti
 
 
 async def record(store: PostgresDeliveryStore, claimed: Claim, attempt: Attempt, now: datetime = NOW) -> Recorded:
-    recorded = await store.record(claimed, attempt, now, 0.5)
+    recorded = await record_one(store, claimed, attempt, now)
     assert recorded is not None
     return recorded
 
@@ -214,11 +214,24 @@ async def test_a_late_result_is_thrown_away(database: Database, store: PostgresD
     await make_event(database, endpoints=[endpoint])
     late = await claim_one(store, lease=timedelta())
     owner = await claim_one(store)
-    assert await store.record(late, answered(500), NOW, 0.5) is None
+    assert await record_one(store, late, answered(500), NOW) is None
     assert (await record(store, owner, answered(200))).decision.status is DeliveryStatus.SUCCEEDED
-    assert await store.record(owner, answered(200), NOW, 0.5) is None
+    assert await record_one(store, owner, answered(200), NOW) is None
     _, attempts = await DeliveryLog(database).get(owner.delivery_id)
     assert [attempt.status_code for attempt in attempts] == [200]
+
+
+async def test_a_lease_from_before_the_servers_clock_was_set_back_is_none(
+    database: Database, store: PostgresDeliveryStore
+) -> None:
+    """What a worker had claimed that died meanwhile does not wait until the clock is there again."""
+    endpoint, _ = await make_endpoint(database)
+    await make_event(database, endpoints=[endpoint])
+    dead = await claim_one(store)
+    assert await claim(store) == []
+    async with database.connection() as connection:
+        await connection.execute("update deliveries set lease_until = lease_until + interval '1 hour'")
+    assert (await claim_one(store)).fence > dead.fence
 
 
 async def test_a_result_after_the_lease_counts_while_nobody_else_claimed(
@@ -309,7 +322,7 @@ async def test_what_an_outage_exhausted_is_queued_once_more_when_it_ends(databas
     assert again.event_id == (await DeliveryLog(database).get(1))[0].event_id
     for _ in range(4):
         for claimed in [again, *await claim(store, now)]:
-            await store.record(claimed, broken(), now, 0.5)
+            await record_one(store, claimed, broken(), now)
         now += 2 * SECOND
     await make_event(database, endpoints=[endpoint], at=now)
     await record(store, await claim_one(store, now), answered(200), now)
@@ -395,7 +408,7 @@ async def test_workers_side_by_side_never_both_own_one(  # noqa: C901 - three ro
             await make_event(database, resource=f"trx_{dice.randrange(6)}", endpoints=endpoints)
 
     async def tell(claimed: Claim) -> None:
-        recorded = await store.record(claimed, answered(200), NOW, 0.5)
+        recorded = await record_one(store, claimed, answered(200), NOW)
         if recorded is not None:
             told.append((claimed.endpoint_id, claimed.resource_id, claimed.delivery_id))
 
@@ -412,7 +425,7 @@ async def test_workers_side_by_side_never_both_own_one(  # noqa: C901 - three ro
                     await tell(claimed)
                 elif trouble == "refusals":
                     held.discard(claimed.delivery_id)
-                    await store.record(claimed, answered(400), NOW, 0.5)
+                    await record_one(store, claimed, answered(400), NOW)
                     await ReplayStore(database).delivery(claimed.delivery_id, NOW)
 
     async with asyncio.timeout(100 if soak else 30), asyncio.TaskGroup() as group:

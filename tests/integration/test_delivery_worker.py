@@ -11,8 +11,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
-from chainbell.delivery.outcome import Attempt
-from chainbell.delivery.port import Claim, Claimed, Recorded, Room
+from chainbell.delivery.port import Claim, Claimed, Recorded, Result, Room
 from chainbell.delivery.sender import HttpSender
 from chainbell.delivery.worker import DeliveryWorker, Pace
 from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
@@ -277,8 +276,8 @@ async def test_a_worker_that_dies_mid_post_is_rescued(database: Database, receiv
             self.claimed = self.claimed or bool(found.claims)
             return found
 
-        async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> NoReturn:
-            del claim, attempt, now, jitter
+        async def record(self, results: Sequence[Result], now: datetime) -> NoReturn:
+            del results, now
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -391,12 +390,12 @@ async def test_a_database_that_is_away_costs_nothing(database: Database, receive
                 raise DatabaseError(message)
             return await super().claim(room, lease, now)
 
-        async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> Recorded | None:
+        async def record(self, results: Sequence[Result], now: datetime) -> Sequence[Recorded | None]:
             if self.failures < 2 * broken:
                 self.failures += 1
                 message = "PostgreSQL does not answer"
                 raise DatabaseError(message)
-            return await super().record(claim, attempt, now, jitter)
+            return await super().record(results, now)
 
     endpoint, _ = await make_endpoint(database, f"{receiver.url}/hook")
     await make_event(database, endpoints=[endpoint], at=clock.now())

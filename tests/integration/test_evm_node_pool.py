@@ -6,26 +6,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from chainbell.domain.chain import BlockCheck, ChainDefinition
+from chainbell.domain.node import NodeState
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BadAnswerError, NodeTimeoutError, NoUsableNodeError, RateLimitedError, WrongChainError
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.health import NodeState
-from chainbell.nodes.pool import NodePool, Surroundings, open_pool
+from chainbell.nodes.pool import LOOK_SECONDS, NodePool, Surroundings, open_pool
 from chainbell.nodes.rpc import Rpc
 from tests.nodes import Anvil
-from tests.rpcproxy import DropConnection, HttpStatus, LyingProxy, SlowBody, honest
+from tests.rpcproxy import Answer, DropConnection, HttpStatus, LyingProxy, SlowBody, honest
 
 NOBODY = "http://127.0.0.1:1"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = ("--timestamp", str(2**31))
 """Another genesis than that of an anvil started in the same second."""
+LOOKED_AT = 16
+"""Blocks, one more than nodes of this chain may differ in."""
 QUICK = Backoff(first=0.01, cap=0.05)
 
 
@@ -249,6 +252,77 @@ async def test_an_opened_pool_reads_its_definitions_tokens(anvil: Anvil) -> None
     (block,) = await node.blocks_from(2, 2)
     assert not block.movements
     await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "lacking"),
+    [
+        (None, "coin, logs"),
+        ([], "coin, logs"),
+        ("no logs", "logs"),
+    ],
+)
+async def test_a_node_proves_what_is_promised_before_it_is_used(anvil: Anvil, wrong: object, lacking: str) -> None:
+    """One that cannot give its tip whole, with receipts and logs, never becomes healthy; its reason names what it lacks."""
+    clock = Clock()
+    token = await anvil.deploy("Token", "Tether", "USDT", 6, 10**9)
+    await anvil.token_transfer(token, anvil.accounts[0], anvil.accounts[1], 5)
+    await anvil.mine(2)  # nothing is proved on an empty tip: the blocks below it are read too
+
+    def lie(asked: str, _params: object, answer: Answer) -> Answer:
+        if asked != "eth_getBlockReceipts" or not answer["result"]:
+            return answer
+        return answer | {"result": [one | {"logs": []} for one in answer["result"]] if wrong == "no logs" else wrong}
+
+    async with LyingProxy(anvil.url, rule=lie) as proxy, pool_of(proxy.url, anvil.url, clock=clock) as pool:
+        for clock.seconds in range(0, 200, 61):
+            assert (await pool.current()).name == "node 1"
+            await until(lambda: states(pool)[0] is not NodeState.UNTRIED)
+            assert states(pool) == [NodeState.LACKING, NodeState.HEALTHY]
+            assert str(pool.statuses()[0].reason).endswith(f"promised to show: {lacking}")
+        assert [node.name for node in pool.usable()] == ["node 1"]
+        proxy.rule = honest
+        clock.seconds += 61
+        await pool.current()
+        await until(lambda: states(pool)[0] is NodeState.HEALTHY)
+        assert [node.name for node in pool.usable()] == ["node 0", "node 1"]
+        assert "promised to show" in str(pool.statuses()[0].last_failure)
+
+
+async def test_the_node_that_is_ahead_is_used_within_a_bounded_time(anvil: Anvil) -> None:
+    """Of two healthy nodes that differ by too much the one behind rests, and is not used again before it caught up."""
+    clock = Clock()
+    async with LyingProxy(anvil.url) as proxy, pool_of(proxy.url, anvil.url, clock=clock) as pool:
+        await pool.current()
+        await until(lambda: states(pool) == [NodeState.HEALTHY] * 2)
+        stuck = await anvil.block()
+
+        def lag(asked: str, params: list[Any], answer: Answer) -> Answer:
+            return answer | {"result": stuck} if asked == "eth_getBlockByNumber" and params[0] == "latest" else answer
+
+        proxy.rule = lag
+        await anvil.mine(LOOKED_AT)
+        clock.seconds = LOOK_SECONDS - 0.1
+        assert (await pool.current()).name == "node 0"
+        clock.seconds = LOOK_SECONDS
+        await pool.current()
+        await until(lambda: states(pool)[0] is NodeState.LAGGING)
+        assert (await pool.current()).name == "node 1"
+        expected = f"node node 0: its tip 0 lies {LOOKED_AT} blocks behind that of node 1 ({LOOKED_AT})"
+        assert pool.statuses()[0].reason == expected
+        clock.seconds += 61
+        asked = proxy.calls["eth_chainId"]
+        assert (await pool.current()).name == "node 1"
+        await until(lambda: proxy.calls["eth_chainId"] > asked and pool._slots[0].probe.done())  # type: ignore[union-attr]
+        assert states(pool)[0] is NodeState.LAGGING
+        proxy.rule = honest
+        clock.seconds += 61
+        await pool.current()
+        await until(lambda: states(pool)[0] is NodeState.HEALTHY)
+        assert (await pool.current()).name == "node 0"
+        tip = pool.statuses()[0].tip
+        assert tip is not None
+        assert tip.height == LOOKED_AT
 
 
 async def test_new_heads_wake_us(anvil: Anvil) -> None:

@@ -41,8 +41,9 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 
 @asynccontextmanager
-async def opened(url: str, *, seconds: float = 20.0, max_bytes: int = 2**24) -> AsyncIterator[Rpc]:
-    endpoint = Endpoint("http://***@node/***", url.replace("http://", f"http://joe:{KEY}@") + f"/v3/{KEY}?apikey={KEY}")
+async def opened(url: str, *, seconds: float = 20.0, max_bytes: int = 2**24, rps: float | None = None) -> AsyncIterator[Rpc]:
+    secret_url = url.replace("http://", f"http://joe:{KEY}@") + f"/v3/{KEY}?apikey={KEY}"
+    endpoint = Endpoint("http://***@node/***", secret_url, rps=rps)
     rpc = Rpc(endpoint, timeout=seconds, max_bytes=max_bytes)
     try:
         yield rpc
@@ -241,3 +242,27 @@ async def test_cancelling_leaves_the_endpoint_usable(rpc: Rpc, lying_proxy: Lyin
             await rpc.call("eth_chainId")
     lying_proxy.rule = lambda _method, _params, answer: answer
     assert await rpc.call("eth_chainId") == hex(anvil.chain_id)
+
+
+async def test_a_urls_rate_holds_for_polls_and_bulk_reads_together(anvil: Anvil, lying_proxy: LyingProxy) -> None:
+    """Batches are no larger than a second's worth, and all that is asked, batched or not, takes its time together."""
+    async with opened(lying_proxy.url, rps=40) as rpc:
+        began = time.monotonic()
+        found, *polls = await asyncio.gather(rpc.batch(heights(1) * 90), *(rpc.call("eth_chainId") for _ in range(10)))
+        assert time.monotonic() - began >= (100 - 40) / 40 - 0.05
+        assert numbers(found) == [0] * 90
+        assert polls == [hex(anvil.chain_id)] * 10
+        assert max(lying_proxy.batches) <= 40
+        assert lying_proxy.calls.total() == 100
+
+
+async def test_a_refused_request_counts_against_the_rate_too(lying_proxy: LyingProxy) -> None:
+    """A node that says 429 in spite of our rate is heard as ever; what it refused was asked, and is paid for."""
+    lying_proxy.rule = always(HttpStatus(429, retry_after=7))
+    async with opened(lying_proxy.url, rps=2) as rpc:
+        began = time.monotonic()
+        for _ in range(4):
+            with pytest.raises(RateLimitedError) as caught:
+                await rpc.call("eth_chainId")
+            assert caught.value.retry_after == 7
+        assert time.monotonic() - began >= 0.95

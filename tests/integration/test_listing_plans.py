@@ -2,24 +2,35 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from chainbell.domain.chain import Mode
+from chainbell.domain.delivery import DeliveryStatus
 from chainbell.domain.transaction import Status
 from chainbell.storage.accounts import Viewer
 from chainbell.storage.chunks import KEYS_AT_ONCE, chunks
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.delivery_log import DeliveryFilter, DeliveryLog
+from chainbell.storage.delivery_log import listing as delivery_listing
+from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList, FeedPage, reading
 from chainbell.storage.paging import PageRequest
+from chainbell.storage.replay_steps import looking_at_events, looking_at_exhausted
+from chainbell.storage.scan_list import ScanFilter, ScanList
+from chainbell.storage.scan_list import listing as scan_listing
 from chainbell.storage.transaction_list import TransactionFilter, TransactionList, listing
 from chainbell.storage.watches import WatchFilter, WatchStore, watches_among
 from chainbell.storage.watches import listing as watch_listing
-from tests.api_client import api_house
+from chainbell.telemetry.clock import now
+from tests.api_client import BOX, api_house
 
 ROWS = 30_000
+FEW = 10
 PAGE = PageRequest(50)
 LIVE = Viewer(Mode.LIVE)
 TEST = Viewer(Mode.TEST)
@@ -44,6 +55,30 @@ insert into events (position, id, type, resource_id, sequence, occasion, mode, c
 select n, 'evt_' || n, 'transaction.deposit.created', 'trx_' || n, 1, '', 'live', 'ethereum', $1, 0, now(), '{}'
 from generate_series(1, $2::integer) n
 """
+# An endpoint that has everything, of which the oldest few were not taken, and one beside it that has nothing.
+_FILL_ENDPOINTS = """
+insert into endpoints (url, version, mode, events, chains, accounts, created_at, updated_at)
+select 'https://' || name || '.example/', 2, 'live', '{}', '{}', '{}', now(), now() from unnest('{a,b}'::text[]) as name
+"""
+_FILL_DELIVERIES = """
+insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, attempted_at, next_attempt_at,
+    exhausted_at, created_at, updated_at)
+select p.id, v.position, v.resource_id, v.account_id, case when v.position > 2 * $1 then 'succeeded'
+    when v.position > $1 then 'pending' else 'exhausted' end, v.created_at, v.created_at,
+    case when v.position <= $1 then now() end, v.created_at, v.created_at
+from events v, endpoints p where p.url like '%a.example/'
+"""
+_FILL_ATTEMPTS = """
+insert into attempts (delivery_id, account_id, started_at, duration_ms, outcome, status_code)
+select id, account_id, created_at, 1, 'succeeded', 200 from deliveries
+"""
+
+
+_FILL_SCANS = """
+insert into scans (chain, account_id, from_height, through_height, next_height, next_hash, notify, created_at, advanced_at,
+    finished_at)
+select 'ethereum', $1, 1, 9, 0, '', false, now() + n * interval '1 ms', now(), now() from generate_series(1, $2::integer) n
+"""
 
 
 @pytest.fixture
@@ -60,7 +95,11 @@ async def full(database_url: str) -> AsyncIterator[Database]:
             await connection.execute(_FILL, account, ROWS)
             await connection.execute(_FILL_TRANSACTIONS, account, asset, ROWS)
             await connection.execute(_FILL_EVENTS, account, ROWS)
+            await connection.execute(_FILL_SCANS, account, ROWS)
             await connection.execute("update installation set feed_position = $1", ROWS)
+            await connection.execute(_FILL_ENDPOINTS)
+            await connection.execute(_FILL_DELIVERIES, FEW)
+            await connection.execute(_FILL_ATTEMPTS)
         async with database.connection() as connection:
             await connection.execute("vacuum analyze")
         yield database
@@ -79,7 +118,7 @@ async def _rows_read(connection: Connection, statement: tuple[str, Sequence[obje
 
 
 def _count(node: dict[str, Any], read: dict[str, int]) -> None:
-    if node.get("Relation Name") in {"addresses", "transactions", "events"} or "Index Name" in node:
+    if node.get("Relation Name") in {"addresses", "transactions", "events", "deliveries", "scans"} or "Index Name" in node:
         name = node.get("Index Name", node["Node Type"])
         touched = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         read[name] = max(read.get(name, 0), round(touched))
@@ -109,6 +148,40 @@ async def test_pages_of_the_feed_are_found_by_an_index(full: Database) -> None:
     page = await EventList(full).after(None, Viewer(Mode.LIVE, nobody), 50)
     assert isinstance(page, FeedPage)
     assert (list(page.events), page.next_cursor.position) == ([], ROWS)
+
+
+async def test_pages_of_deliveries_are_found_by_an_index(full: Database) -> None:
+    """By endpoint, event and status, also a rare one, for a mode and an account without any, and on every page."""
+    nothing = DeliveryFilter()
+    nobody = str(uuid4())
+    first = await DeliveryLog(full).list(nothing, PAGE, LIVE)
+    assert len(first.items) == 50
+    assert all(found.last is not None and found.last.status_code == HTTPStatus.OK for found in first.items)
+    endpoint_id = first.items[0].endpoint_id
+    for wanted, viewer, index in (
+        (nothing, LIVE, "deliveries_of_endpoint"),
+        (nothing, Viewer(), "deliveries_of_endpoint"),
+        (nothing, TEST, None),
+        (nothing, Viewer(Mode.LIVE, nobody), None),
+        (DeliveryFilter(endpoint_id=endpoint_id), LIVE, "deliveries_of_endpoint"),
+        (DeliveryFilter(endpoint_id=nobody), LIVE, None),
+        (DeliveryFilter(event_id="evt_77"), LIVE, None),
+        (DeliveryFilter(status=DeliveryStatus.SUCCEEDED), LIVE, "deliveries_of_endpoint"),
+        (DeliveryFilter(status=DeliveryStatus.PENDING), LIVE, None),
+        (DeliveryFilter(status=DeliveryStatus.EXHAUSTED), LIVE, "deliveries_exhausted_newest"),
+        (DeliveryFilter(endpoint_id=endpoint_id, status=DeliveryStatus.EXHAUSTED), LIVE, "deliveries_exhausted_newest"),
+    ):
+        for request in (PAGE, PageRequest(50, first.next_cursor)):
+            await _uses(full, delivery_listing(wanted, viewer, request), index, 51)
+
+
+async def test_steps_of_replays_read_what_they_look_at(full: Database) -> None:
+    """Wherever in the feed a replay is, its step reads a portion by position, and no table from end to end."""
+    page = await EndpointStore(full, BOX).list(PAGE)
+    for endpoint in (*page.items, replace(page.items[0], mode=Mode.TEST)):
+        for stretch in ((0, ROWS), (ROWS // 2, ROWS), (ROWS - 5, ROWS)):
+            await _uses(full, looking_at_events(endpoint, stretch, 100), None, 100)
+            await _uses(full, looking_at_exhausted(endpoint, now(), stretch, 100), "deliveries_exhausted", 100)
 
 
 async def test_pages_of_transactions_are_found_by_an_index(full: Database) -> None:
@@ -146,6 +219,22 @@ async def test_pages_of_addresses_are_found_by_an_index(full: Database) -> None:
     ):
         for request in (PAGE, PageRequest(50, first.next_cursor)):
             await _uses(full, watch_listing(wanted, request), index, 51)
+
+
+async def test_pages_of_scans_are_found_by_an_index(full: Database) -> None:
+    """For all, for a chain, for an account without any, for a mode without any, and where all are finished."""
+    nobody = str(uuid4())
+    first = await ScanList(full).list(ScanFilter(), PAGE)
+    for wanted, index in (
+        (ScanFilter(), None),
+        (ScanFilter(mode=Mode.TEST), None),
+        (ScanFilter(chain="ethereum"), "scans_of_chain"),
+        (ScanFilter(account_id=nobody), "scans_of_account"),
+        (ScanFilter(unfinished=True), None),
+        (ScanFilter(chain="ethereum", mode=Mode.LIVE, account_id=nobody), "scans_of_account"),
+    ):
+        for request in (PAGE, PageRequest(50, first.next_cursor)):
+            await _uses(full, scan_listing(wanted, request), index, 51)
 
 
 async def test_listings_over_chains_go_on_page_by_page(full: Database) -> None:

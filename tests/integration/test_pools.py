@@ -19,6 +19,7 @@ async def test_a_busy_api_takes_no_connection_from_the_followers(database_url: s
     """With every connection of the API lent out, followers get theirs at once; the API's statements have an end."""
     settings = Settings(database_url=SecretStr(database_url), secret_key=SecretStr(SECRET_KEY))
     async with open_pools(settings) as pools, AsyncExitStack() as lent:
+        assert pools.api is not None
         busy = [await lent.enter_async_context(pools.api.database.connection()) for _ in range(10)]
         assert await busy[0].fetchval("show statement_timeout") == "10s"
         began = time.monotonic()

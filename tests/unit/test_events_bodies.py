@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ DATA = [
     *("screening", "createdAt", "updatedAt"),
 ]
 """Members of the example in DESIGN section 7, in its order."""
-FURTHER = {"execution", "conflictedBy", "replacedBy", "replaces"}
+FURTHER = {"execution", "conflictedBy", "replacedBy", "replaces", "historical"}
 V1_DATA = [
     *("ref", "status", "amount", "assetId", "assetType", "chain", "subAccountId", "address", "senderAddress"),
     *("hash", "type"),
@@ -160,6 +161,14 @@ def test_members_where_they_apply() -> None:
         "transfer.failed": {"execution": "REVERTED"},
         "transfer.replaced": {"replacedBy": rival},
     }
+
+
+def test_history_says_so() -> None:
+    """What a scan of the past found is marked; elsewhere the member is absent."""
+    event = TOLD["transaction.deposit.success"]
+    found = replace(event, transaction=replace(event.transaction, historical_until=10**6))
+    assert members(found) == {**members(event), "historical": True}
+    assert v1.render(found) == v1.render(event)
 
 
 def test_final() -> None:

@@ -57,6 +57,11 @@ def test_modes_never_cross() -> None:
     assert subscribes(endpoint(mode=Mode.TEST), feed_event(mode=Mode.TEST))
 
 
+def test_nobody_gets_what_is_silent() -> None:
+    """What a scan of the past found for somebody who wants no endpoint told is sent to none."""
+    assert not subscribes(endpoint("*", EVENT.type), feed_event(EVENT.type, silent=True))
+
+
 def test_chains_and_accounts_narrow() -> None:
     """Both must allow an event; none named means all."""
     assert subscribes(endpoint(chains=("ethereum",), accounts=("account-a", "account-b")), EVENT)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainbell.domain.node import NodeState
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.batching import FORGET, PATIENCE, AdaptiveBatch
 from chainbell.nodes.errors import NodeTimeoutError, RateLimitedError, WrongChainError
-from chainbell.nodes.health import Health, NodeState
+from chainbell.nodes.health import Health
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -138,6 +138,10 @@ def test_an_unknown_variable_is_refused(name: str, meant: str) -> None:
         ("CHAINBELL_NODES__ETHEREUM", f"http://a?ws=http://{KEY}", "URL 1 its option ws does not start with ws://"),
         ("CHAINBELL_NODES__ETHEREUM", "http://a?ws=", "URL 1 has an empty option ws"),
         ("CHAINBELL_NODES__ETHEREUM", "http://a?ws=ws://b&ws=ws://c", "URL 1 has the option ws twice"),
+        ("CHAINBELL_NODES__ETHEREUM", "http://a?rps=0", "URL 1 has an option rps that is no number of requests per second"),
+        ("CHAINBELL_NODES__ETHEREUM", f"http://a?rps={KEY}", "URL 1 has an option rps that is no number"),
+        ("CHAINBELL_NODES__ETHEREUM", "http://a?rps=1e3", "above 0, such as 25 or 0.5"),
+        ("CHAINBELL_NODES__ETHEREUM", "http://a?rps=5&rps=6", "URL 1 has the option rps twice"),
         ("CHAINBELL_NODES__ETHEREUM", f'["{KEY}"]', "must be URLs separated by commas"),
         ("CHAINBELL_NODES__ETHEREUM", f'{{"a": "{KEY}"}}', "must be URLs separated by commas"),
         ("CHAINBELL_NODES__MY_CHAIN", "a", "URL 1 does not start with"),
@@ -238,20 +242,23 @@ def test_nodes_are_read_in_order_and_by_chain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "url", "ws"),
+    ("text", "url", "ws", "rps"),
     [
-        ("http://a", "http://a", None),
-        ("http://a?", "http://a", None),
-        ("http://a?ws=ws://b:8546", "http://a", "ws://b:8546"),
-        ("https://a/k?x=1&ws=wss://b/k&y=%20", "https://a/k?x=1&y=%20", "wss://b/k"),
-        ("https://a?ws=wss%3A%2F%2Fb%2Fk%3Fp%3D1%26q%3D2", "https://a", "wss://b/k?p=1&q=2"),
-        ("https://a?%77s=1&wss=2&WS=3", "https://a?%77s=1&wss=2&WS=3", None),
+        ("http://a", "http://a", None, None),
+        ("http://a?", "http://a", None, None),
+        ("http://a?ws=ws://b:8546", "http://a", "ws://b:8546", None),
+        ("https://a/k?x=1&ws=wss://b/k&y=%20", "https://a/k?x=1&y=%20", "wss://b/k", None),
+        ("https://a?ws=wss%3A%2F%2Fb%2Fk%3Fp%3D1%26q%3D2", "https://a", "wss://b/k?p=1&q=2", None),
+        ("https://a?%77s=1&wss=2&WS=3", "https://a?%77s=1&wss=2&WS=3", None, None),
+        ("http://a?rps=25", "http://a", None, 25.0),
+        ("http://a?k=1&rps=0.5&ws=ws://b", "http://a?k=1", "ws://b", 0.5),
+        ("http://a?%72ps=25", "http://a?%72ps=25", None, None),
     ],
 )
-def test_options_are_taken_out_of_the_query(text: str, url: str, ws: str | None) -> None:
+def test_options_are_taken_out_of_the_query(text: str, url: str, ws: str | None, rps: float | None) -> None:
     """A known option leaves the query; a provider's own parameters stay byte for byte."""
     node = NodeUrl.parse(text)
-    assert (node.url, node.ws) == (url, ws)
+    assert (node.url, node.ws, node.rps) == (url, ws, rps)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from chainbell import supervisor
 from chainbell.domain.errors import ConfigurationError
-from chainbell.supervisor import supervise
+from chainbell.supervisor import beside, supervise
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +137,26 @@ async def test_a_part_that_loses_its_cancellation_is_cancelled_again() -> None:
     async with asyncio.timeout(5):
         await supervise({"part": part}, stop)
     assert lost == [1]
+
+
+async def test_what_runs_beside_is_started_again_and_drained_at_the_end() -> None:
+    """It runs for as long as the body does, and the body's end waits for its own."""
+    told: list[str] = []
+    again = asyncio.Event()
+
+    async def part() -> None:
+        told.append("started")
+        if len(told) == 1:
+            message = "broken"
+            raise ValueError(message)
+        again.set()
+        try:
+            await _for_ever()
+        finally:
+            await asyncio.sleep(0.01)
+            told.append("drained")
+
+    async with asyncio.timeout(5):
+        async with beside({"part": part}):
+            await again.wait()
+    assert told == ["started", "started", "drained"]

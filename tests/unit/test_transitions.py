@@ -241,6 +241,16 @@ HISTORIES: list[list[Observation]] = [
 ]
 
 
+def test_history_is_history_until_it_is_included_again_above_its_scan() -> None:
+    """A reorg keeps it history, and silent, below the scan's upper end; from there on it is as found at the tip."""
+    found = deposit(historical_until=105, silent=True)
+    record, _ = walk(found, [included(100), orphaned(100), included(104, 1)])
+    assert (record.historical_until, record.silent) == (105, True)
+    record, told = walk(record, [orphaned(104, 1), included(105, 2)])
+    assert (record.historical_until, record.silent) == (None, False)
+    assert [event.transaction.silent for event in told] == [True, False]
+
+
 @BOTH
 @pytest.mark.parametrize("history", HISTORIES)
 def test_the_same_observation_again_changes_nothing(newborn: Transaction, history: list[Observation]) -> None:

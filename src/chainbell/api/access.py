@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from chainbell.api.services import Services
 from chainbell.domain.chain import Mode
+from chainbell.domain.errors import InputError
 from chainbell.storage.accounts import Viewer
 from chainbell.storage.api_keys import ApiKey, Scope
 
@@ -38,6 +40,17 @@ class Caller:
     def viewer(self) -> Viewer:
         """Whose rows it may see."""
         return Viewer(self.key.mode, self.key.account_id)
+
+    def account_for(self, wanted: UUID | None) -> str | None:
+        """Return the account to register in; None: the default one.
+
+        A key of one account registers only there, and learns of no other. Raises `InputError`.
+        """
+        account = None if wanted is None else str(wanted)
+        if self.account_id is not None and account not in {None, self.account_id}:
+            message = f"there is no account {account} of mode {self.mode.value}: leave it out for this API key's own"
+            raise InputError(message)
+        return account or self.account_id
 
 
 async def _caller(

@@ -7,13 +7,24 @@ import chainbell
 from chainbell.api.body_limit import BodyLimit
 from chainbell.api.documents import describe
 from chainbell.api.problems import answer_errors_with_problems
-from chainbell.api.routes import addresses, chains, deliveries, endpoints, events, transactions
+from chainbell.api.routes import (
+    addresses,
+    bulk_addresses,
+    chains,
+    coverage,
+    deliveries,
+    endpoints,
+    events,
+    replays,
+    scans,
+    transactions,
+)
 from chainbell.api.services import ApiServices
 
 PREFIX = "/v2"
 BODY_LIMIT_BYTES = 1_000_000
 
-_RESOURCES = (addresses, endpoints, transactions, events, deliveries, chains)
+_RESOURCES = (addresses, bulk_addresses, endpoints, transactions, events, deliveries, replays, scans, chains, coverage)
 
 
 def create_api(services: ApiServices) -> FastAPI:
@@ -35,7 +46,8 @@ def create_api(services: ApiServices) -> FastAPI:
     app.include_router(version)
     answer_errors_with_problems(app)
     describe(app, chainbell.__version__)
-    app.add_middleware(BodyLimit, limit=BODY_LIMIT_BYTES)
+    streamed = {version.prefix + bulk_addresses.PATH: bulk_addresses.BULK_LIMIT_BYTES}
+    app.add_middleware(BodyLimit, limit=BODY_LIMIT_BYTES, streamed=streamed)
     return app
 
 

@@ -54,7 +54,7 @@ def problem(  # noqa: PLR0913 - two say what it is, the others are rare and name
     *,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Flaw] = (),
-    more: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> Response:
     """Return a problem document; ``more`` are members beside the standard ones."""
     document = Problem(

@@ -1,4 +1,4 @@
-"""The HTTP server of the API, as one part among others: it takes a listening socket, and ends when it is cancelled."""
+"""The HTTP server of a process, as one part among others: it takes a listening socket, and ends when it is cancelled."""
 
 import asyncio
 import errno
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from chainbell.domain.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ _DRAIN_SECONDS = 10
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the supervisor: the API is not the only part that must end in order."""
+        """Leave signals to the supervisor: the server is not the only part that must end in order."""
         yield
 
 
@@ -39,9 +39,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: FastAPI, listener: socket.socket) -> None:
+async def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until cancelled; then finish the requests under way."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS, lifespan="off")
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS, lifespan="off", ws="none"
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener.dup()]))
     try:

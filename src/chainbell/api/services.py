@@ -8,13 +8,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from chainbell.domain.chain import ChainDefinition
+from chainbell.storage.address_registry import AddressRegistry
 from chainbell.storage.api_keys import ApiKeyStore
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
 from chainbell.storage.delivery_log import DeliveryLog
 from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
+from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
+from chainbell.storage.scan_list import ScanList
 from chainbell.storage.sealing import SecretBox
 from chainbell.storage.transaction_list import TransactionList
 from chainbell.storage.watches import WatchStore
@@ -30,10 +33,13 @@ class ApiServices:
     box: SecretBox
     """Seals answers that show a secret, so that a repeated request can be answered the same."""
     watches: WatchStore
+    registry: AddressRegistry
     chain_states: ChainStates
     endpoints: EndpointStore
     deliveries: DeliveryLog
     replays: ReplayStore
+    replay_jobs: ReplayJobs
+    scans: ScanList
     transactions: TransactionList
     events: EventList
     api_keys: ApiKeyStore

@@ -9,10 +9,12 @@ from typing import Self
 
 import structlog
 
+from chainbell.app.journaling import open_journal
 from chainbell.config.chains import configured_chains
 from chainbell.config.settings import Settings
 from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.errors import ConfigurationError
+from chainbell.storage.address_registry import AddressRegistry
 from chainbell.storage.api_keys import ApiKeyStore
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.data_dir import default_data_dir, prepare_data_dir
@@ -22,7 +24,9 @@ from chainbell.storage.embedded.server import embedded_server
 from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
 from chainbell.storage.migrate import migrate, missing_migrations
+from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
+from chainbell.storage.scan_list import ScanList
 from chainbell.storage.sealing import SecretBox, check_secret_key, load_or_create_key, parse_secret_key
 from chainbell.storage.transaction_list import TransactionList
 from chainbell.storage.watches import WatchStore
@@ -41,10 +45,13 @@ class Services:
     database: Database
     box: SecretBox
     watches: WatchStore
+    registry: AddressRegistry
     chain_states: ChainStates
     endpoints: EndpointStore
     deliveries: DeliveryLog
     replays: ReplayStore
+    replay_jobs: ReplayJobs
+    scans: ScanList
     transactions: TransactionList
     events: EventList
     api_keys: ApiKeyStore
@@ -59,10 +66,13 @@ class Services:
             database=database,
             box=box,
             watches=WatchStore(database),
+            registry=AddressRegistry(database),
             chain_states=ChainStates(database),
             endpoints=EndpointStore(database, box, settings.allowed_networks),
             deliveries=DeliveryLog(database),
             replays=ReplayStore(database),
+            replay_jobs=ReplayJobs(database),
+            scans=ScanList(database),
             transactions=TransactionList(database),
             events=EventList(database),
             api_keys=ApiKeyStore(database),
@@ -88,6 +98,7 @@ async def open_services(settings: Settings, *, migrating: bool = False) -> Async
             migrating = True
         database = await stack.enter_async_context(Database.open(dsn))
         await _check(database, box, migrating=migrating)
+        database.journal = await open_journal(database, settings)
         yield Services.on(database, dsn, box, settings)
 
 

@@ -1,4 +1,4 @@
-"""``chainbell transactions``, ``events``, ``deliveries``, ``replay`` and ``status``."""
+"""``chainbell transactions``, ``events``, ``deliveries`` and ``status``."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -7,7 +7,6 @@ import typer
 
 from chainbell.cli.options import Account, AsJson, Chain, Cursor, Limit, examples
 
-_MOST = 2**63 - 1
 _EVENT = "evt_6kq2mzt4l2m7q3w5vbe2xz6kfg"
 
 StatusName = Literal[
@@ -27,7 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("chainbell deliveries --status exhausted", f"chainbell deliveries --event {_EVENT} --json"))(
         deliveries
     )
-    app.command(epilog=examples("chainbell replay 42"))(replay)
     app.command(epilog=examples("chainbell status", "chainbell status --json"))(status)
 
 
@@ -80,17 +78,6 @@ def deliveries(  # noqa: PLR0913 - one parameter for each option
     from chainbell.cli.work import deliveries as work
 
     work.show(work.Wanted(endpoint, event, status), limit, cursor, as_json=as_json)
-
-
-def replay(
-    delivery_id: Annotated[
-        int, typer.Argument(metavar="DELIVERY_ID", min=1, max=_MOST, help="As `chainbell deliveries` shows it.")
-    ],
-) -> None:
-    """Send a delivery again, whatever its state: the same id and bytes, on a fresh schedule."""
-    from chainbell.cli.work import deliveries as work
-
-    work.replay(delivery_id)
 
 
 def status(*, as_json: AsJson = False) -> None:

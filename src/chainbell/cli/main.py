@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from chainbell.cli import address, api_key, endpoint, listings, receiving, service
+from chainbell.cli import address, api_key, chain, endpoint, listings, receiving, replaying, scan, service, upkeep
 from chainbell.domain.errors import ChainbellError
 
 app = typer.Typer(
@@ -23,8 +23,12 @@ service.register(app)
 app.add_typer(address.app, name="address")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(api_key.app, name="api-key")
+app.add_typer(chain.app, name="chain")
 listings.register(app)
+replaying.register(app)
 receiving.register(app)
+scan.register(app)
+upkeep.register(app)
 
 
 def main() -> None:

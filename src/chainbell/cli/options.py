@@ -12,6 +12,7 @@ Limit = Annotated[int, typer.Option(min=1, max=200, help="Rows at most, 1 to 200
 Cursor = Annotated[
     str | None, typer.Option(metavar="CURSOR", help="Go on where a listing ended: the cursor that it printed on stderr.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts, after what is shown was read once.")]
 Chain = Annotated[
     str | None, typer.Option(metavar="CHAIN", help="Only of this chain, by the name of its definition, as in ethereum.")
 ]

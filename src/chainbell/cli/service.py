@@ -5,22 +5,38 @@ from typing import Annotated
 import typer
 
 import chainbell
+from chainbell.app.roles import EVERY_ROLE, Role
 from chainbell.cli.options import examples
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command(epilog=examples("CHAINBELL_SCREENING=off CHAINBELL_NODES__ETHEREUM=https://node.example chainbell run"))(run)
+    app.command(
+        epilog=examples(
+            "CHAINBELL_SCREENING=off CHAINBELL_NODES__ETHEREUM=https://node.example chainbell run",
+            "CHAINBELL_API_PORT=8081 chainbell run --role watcher",
+            "CHAINBELL_API_PORT=8082 chainbell run --role delivery --role api",
+        )
+    )(run)
     app.command(epilog=examples("chainbell demo", "chainbell demo --once > webhooks.jsonl"))(demo)
     app.command(epilog=examples("CHAINBELL_DATABASE_URL=postgresql://... chainbell migrate"))(migrate)
     app.command(epilog=examples("chainbell version"))(version)
 
 
-def run() -> None:
-    """Follow every chain that has a node, deliver webhooks, and serve the HTTP API, until SIGTERM or Ctrl-C."""
+def run(
+    roles: Annotated[
+        list[Role] | None,
+        typer.Option("--role", help="Do only this share of the work; may be given several times.", show_default="all three"),
+    ] = None,
+) -> None:
+    """Follow every chain that has a node, deliver webhooks, and serve the HTTP API, until SIGTERM or Ctrl-C.
+
+    With --role the work is shared among processes on one database, on one machine or many: any number of each, in any order.
+    Each answers /health/live, /health/ready and /metrics on CHAINBELL_API_PORT: on one machine each needs its own port.
+    """
     from chainbell.cli.work import service
 
-    service.run()
+    service.run(frozenset(roles) if roles else EVERY_ROLE)
 
 
 def demo(

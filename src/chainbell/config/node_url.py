@@ -9,6 +9,8 @@ _HARMLESS_SEGMENT = re.compile(r"v\d+|rpc|jsonrpc|eth|evm|ext|bc|C|ws", re.IGNOR
 """Path segments that providers share; any other may be a key, and is masked."""
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
 _MASK = "***"
+_OPTIONS = ("ws", "rps")
+_DECIMAL = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -19,6 +21,8 @@ class NodeUrl:
     """``http`` or ``https``, exactly as written, without Chainbell's own options."""
     ws: str | None = field(default=None)
     """Option ``ws``: a websocket (``ws`` or ``wss``) that announces new blocks of the same node."""
+    rps: float | None = field(default=None)
+    """Option ``rps``: requests per second that are sent to it at most, each entry of a batch being one; None: no limit."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -35,7 +39,7 @@ class NodeUrl:
         _require(url, {"http", "https"}, "")
         if "ws" in options:
             _require(options["ws"], {"ws", "wss"}, "its option ws ")
-        return cls(url, options.get("ws"))
+        return cls(url, options.get("ws"), _rate(options["rps"]) if "rps" in options else None)
 
     @property
     def masked(self) -> str:
@@ -56,7 +60,7 @@ def _split_options(query: str) -> tuple[list[str], dict[str, str]]:
     options: dict[str, str] = {}
     for parameter in query.split("&") if query else []:
         name, equals, value = parameter.partition("=")
-        if name != "ws":
+        if name not in _OPTIONS:
             kept.append(parameter)
             continue
         if not equals or not value:
@@ -67,6 +71,13 @@ def _split_options(query: str) -> tuple[list[str], dict[str, str]]:
             raise ValueError(message)
         options[name] = unquote(value)
     return kept, options
+
+
+def _rate(text: str) -> float:
+    if not _DECIMAL.fullmatch(text) or float(text) == 0:
+        message = "has an option rps that is no number of requests per second above 0, such as 25 or 0.5"
+        raise ValueError(message)
+    return float(text)
 
 
 def _require(url: str, schemes: set[str], what: str) -> None:

@@ -153,17 +153,17 @@ class Settings(BaseSettings):
     screening: Annotated[Literal["off"], BeforeValidator(_lower)] | None = Field(
         default=None,
         description=(
-            "AML screening. There is none yet, so chainbell run starts only with off, which says that deposits succeed "
+            "AML screening. There is none yet, so the role watcher starts only with off, which says that deposits succeed "
             "unscreened."
         ),
     )
     api_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
-        description="Address that the HTTP API listens on.",
+        description="Address that the HTTP server listens on: health, metrics and, with the role api, the API.",
     )
     api_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080,
-        description="Port that the HTTP API listens on; 0 takes a free one.",
+        description="Port that the HTTP server listens on, one for each process of a machine; 0 takes a free one.",
     )
     allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
         default=(),

@@ -51,6 +51,16 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a claim."""
+
+    claim: Claim
+    attempt: Attempt
+    jitter: float
+    """A random fraction, 0 up to 1, for when it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What an attempt changed."""
 
@@ -66,8 +76,11 @@ class DeliveryStore(Protocol):
         """Take what is due, endpoint by endpoint in turn, each under a lease by the database's clock."""
         ...
 
-    async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> Recorded | None:
-        """Write an attempt and what it decides; None, and nothing is written, when the claim is not ours any more."""
+    async def record(self, results: Sequence[Result], now: datetime) -> Sequence[Recorded | None]:
+        """Write attempts and what they decide, each in turn: all of them, or none.
+
+        None stands for a claim that is not ours any more: nothing is written of it.
+        """
         ...
 
     async def give_back(self, claims: Sequence[Claim]) -> None:

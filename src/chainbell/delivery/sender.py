@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -140,7 +141,7 @@ class _Exchange:
         # Straight through the transport: a client would keep cookies, and log the URL.
         request = httpx.Request(
             "POST",
-            url,
+            _parsed(url),
             headers={
                 "user-agent": f"Chainbell/{__version__}",
                 "content-type": "application/json",
@@ -160,6 +161,12 @@ class _Exchange:
                     break
         finally:
             await response.aclose()
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> httpx.URL:
+    """Parse the URL of an endpoint once, and not for each POST."""
+    return httpx.URL(url)
 
 
 def _explain(error: BaseException) -> tuple[Failure, str]:

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chainbell.delivery.outcome import Attempt, Failure, classify
-from chainbell.delivery.port import Claim, Claimed, DeliveryStore, Recorded, Room, Sender
+from chainbell.delivery.outcome import Attempt, Failure, Outcome
+from chainbell.delivery.port import Claim, Claimed, DeliveryStore, Room, Sender
+from chainbell.delivery.recorder import Batching, Recorder, names_of
 from chainbell.delivery.signature import sign
 from chainbell.domain.errors import DatabaseError
-from chainbell.telemetry import clock
+from chainbell.telemetry import clock, metrics
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 
 _log = structlog.get_logger()
@@ -31,8 +32,8 @@ class Pace:
     """POSTs in flight."""
     per_endpoint: int = 8
     """POSTs in flight at one endpoint."""
-    recorders: int = 4
-    """Results written at a time, so that deliveries leave database connections to everybody else."""
+    unrecorded: int = 200
+    """Results that are not written yet: with so many, nothing more is claimed."""
     lease_margin: timedelta = timedelta(seconds=10)
     """How much longer a lease is than the longest POST. Half of it may pass between claim and POST."""
     poll: timedelta = timedelta(seconds=5)
@@ -60,12 +61,13 @@ class DeliveryWorker:
         self._store = store
         self._sender = sender
         self._wake = wake
-        self._jitter = jitter
         self._pace = pace or Pace()
         self._lease = sender.timeout + self._pace.lease_margin
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[Claimed] | None = None
-        self._recorders = asyncio.Semaphore(self._pace.recorders)
+        batching = Batching(breath=self._pace.breath)
+        self._recorder = Recorder(store, batching, jitter=jitter, told=self._told)
+        metrics.begin_deliveries(Outcome)
         self._next_look = 0.0
         self._next_housekeeping = 0.0
 
@@ -74,17 +76,17 @@ class DeliveryWorker:
         try:
             while True:
                 self._wake.clear()
-                if not await self._look_for_work():
+                await self._breathe()
+                room = self._room()
+                if room.total <= 0:
+                    await self._wake.wait()
+                elif not await self._look_for_work(room):
                     await self._rest()
         finally:
             await self._drain()
 
-    async def _look_for_work(self) -> bool:
+    async def _look_for_work(self, room: Room) -> bool:
         """Start what is due and fits; return whether to look again at once."""
-        room = self._room()
-        if room.total == 0:
-            return False
-        await self._breathe()
         try:
             requeued = await self._keep_house()
             found, lease_ends = await self._claim(room)
@@ -105,7 +107,7 @@ class DeliveryWorker:
     def _room(self) -> Room:
         concurrency = self._pace.concurrency
         return Room(
-            total=concurrency - len(self._running),
+            total=min(concurrency - len(self._running), self._pace.unrecorded - self._recorder.unrecorded),
             per_endpoint=min(self._pace.per_endpoint, concurrency),
             failing=max(1, concurrency // 2),
             busy=Counter(claim.endpoint_id for claim in self._running.values()),
@@ -113,7 +115,8 @@ class DeliveryWorker:
 
     def _start(self, claim: Claim, lease_ends: float) -> None:
         if claim.rescued:
-            _log.warning("delivery_rescued", **_names(claim))
+            metrics.RESCUES.inc()
+            _log.warning("delivery_rescued", **names_of(claim))
         task = asyncio.create_task(self._deliver(claim, lease_ends), name=f"delivery {claim.delivery_id}")
         self._running[task] = claim
         task.add_done_callback(self._ended)
@@ -122,19 +125,18 @@ class DeliveryWorker:
         claim = self._running.pop(task)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("delivery_crashed", **_names(claim), exc_info=error)
+            _log.error("delivery_crashed", **names_of(claim), exc_info=error)
 
     async def _deliver(self, claim: Claim, lease_ends: float) -> None:
         reached(Checkpoint.DELIVERY_CLAIMED)
         latest_start = lease_ends - (self._sender.timeout + self._pace.lease_margin / 2).total_seconds()
         if _monotonic() > latest_start:
-            _log.warning("delivery_given_back", **_names(claim), reason="its lease was nearly over before it was sent")
+            _log.warning("delivery_given_back", **names_of(claim), reason="its lease was nearly over before it was sent")
             await self._give_back([claim])
             return
         attempt = await self._post(claim)
         reached(Checkpoint.DELIVERY_POSTED)
-        async with self._recorders:
-            await self._record(claim, attempt, lease_ends)
+        self._recorder.add(claim, attempt, lease_ends)
 
     async def _post(self, claim: Claim) -> Attempt:
         if not claim.secrets:
@@ -142,45 +144,11 @@ class DeliveryWorker:
         headers = sign(claim.secrets, claim.event_id, clock.now(), claim.body, claim.version)
         return await self._sender.post(claim.url, headers, claim.body)
 
-    async def _record(self, claim: Claim, attempt: Attempt, lease_ends: float) -> None:
-        """Write the result, again and again while the database is away, as long as the lease is ours."""
-        pause = 0.1
-        while True:
-            now = clock.now()
-            try:
-                recorded = await self._store.record(claim, attempt, now, self._jitter())
-            except DatabaseError as error:
-                if _monotonic() + pause > lease_ends:
-                    _log.error(
-                        "delivery_result_lost", **_names(claim), reason=str(error), effect="it will be sent once more"
-                    )
-                    return
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
-                continue
-            reached(Checkpoint.DELIVERY_RECORDED)
-            self._tell(claim, attempt, recorded)
-            return
-
-    def _tell(self, claim: Claim, attempt: Attempt, recorded: Recorded | None) -> None:
-        if recorded is None:
-            _log.warning("delivery_result_thrown_away", **_names(claim), reason="somebody else owns it by now")
-            return
-        decision = recorded.decision
-        if recorded.recovered:
+    def _told(self, recovered: bool) -> None:  # noqa: FBT001 - called back with nothing else
+        """Look again after results were written: they may have set free what waited."""
+        if recovered:
             self._next_housekeeping = 0.0
-        _log.info(
-            "delivery_attempted",
-            **_names(claim),
-            outcome=classify(attempt).value,
-            status_code=attempt.status,
-            failure=attempt.failure,
-            duration_ms=round(attempt.duration / timedelta(milliseconds=1)),
-            delivery_status=decision.status.value,
-            next_attempt_at=decision.next_attempt_at and decision.next_attempt_at.isoformat(),
-        )
-        if decision.disable:
-            _log.error("endpoint_disabled", endpoint_id=claim.endpoint_id, reason="it answered 410 Gone")
+        self._wake.set()
 
     async def _keep_house(self) -> bool:
         """Queue once more what an outage exhausted, seldom, and at once when one ended; tell whether there may be more."""
@@ -219,16 +187,24 @@ class DeliveryWorker:
         """End in order: give back what was claimed and not started, let POSTs end, and record them."""
         if self._claiming is not None:
             await self._return_unstarted(self._claiming)
-        if not self._running:
-            return
-        _log.info("deliveries_draining", running=len(self._running))
-        running = list(self._running)
-        _, late = await asyncio.wait(running, timeout=self._lease.total_seconds())
-        for task in late:
-            task.cancel()
-        if late:
-            _log.warning("deliveries_not_drained", count=len(late), effect="they will be sent once more")
-            await asyncio.wait(late)
+        if self._running or self._recorder.unrecorded:
+            _log.info("deliveries_draining", running=len(self._running), unrecorded=self._recorder.unrecorded)
+        try:
+            async with asyncio.timeout(self._lease.total_seconds()):
+                if self._running:
+                    await asyncio.wait(list(self._running))
+                await self._recorder.finish()
+        except TimeoutError:
+            late = list(self._running)
+            _log.warning(
+                "deliveries_not_drained",
+                count=len(late) + self._recorder.unrecorded,
+                effect="they will be sent once more",
+            )
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            await self._recorder.stop()
 
     async def _return_unstarted(self, claiming: asyncio.Task[Claimed]) -> None:
         await asyncio.wait([claiming])
@@ -248,7 +224,3 @@ def _monotonic() -> float:
 
 def _until(moment: datetime, now: datetime) -> timedelta:
     return max(moment - now, timedelta(milliseconds=1))
-
-
-def _names(claim: Claim) -> dict[str, object]:
-    return {"delivery_id": claim.delivery_id, "event_id": claim.event_id, "endpoint_id": claim.endpoint_id}

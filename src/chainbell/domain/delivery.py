@@ -62,3 +62,5 @@ class FeedEvent:
     at: datetime
     body_v2: bytes
     body_v1: bytes | None
+    silent: bool = False
+    """Found by a scan of the past, of which no endpoint is to be told."""

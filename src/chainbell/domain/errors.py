@@ -9,6 +9,7 @@ Expected outcomes are values. What is raised derives from here, and says in word
     |   `-- ConflictError       ... because it is there already, or was meanwhile changed
     |-- UnavailableError        not now: time or an operator heals it, the same call may succeed later
     |   |-- NodeError           a node did not answer, or answered what cannot be used
+    |   |   `-- NodeBehindError ... because it is behind what we know of the chain
     |   `-- DatabaseError       the database did not answer
     `-- ChainHaltedError        a chain cannot go on by itself: an operator must look at it
 """
@@ -40,6 +41,10 @@ class UnavailableError(ChainbellError):
 
 class NodeError(UnavailableError):
     """A node did not answer in time, or answered what cannot be used. Never advance past it."""
+
+
+class NodeBehindError(NodeError):
+    """A node is behind what we have read already, or behind another node."""
 
 
 class DatabaseError(UnavailableError):

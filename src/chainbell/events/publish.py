@@ -50,16 +50,17 @@ class Feed(Protocol):
         ...
 
 
-async def publish(feed: Feed, events: Sequence[TransactionEvent]) -> None:
-    """Write events to the feed, in this order, with a delivery for each endpoint that subscribes to it."""
+async def publish(feed: Feed, events: Sequence[TransactionEvent]) -> Sequence[FeedEvent]:
+    """Write events to the feed, in this order, with a delivery for each endpoint that subscribes to it; return them."""
     if not events:
-        return
+        return []
     head = await feed.lock()
     counted = await _count_repeats(feed, events)
     stored = [_store(event, head, number) for number, event in enumerate(counted, start=1)]
     endpoints = await feed.endpoints()
     receivers = {event.id: [endpoint.id for endpoint in endpoints if subscribes(endpoint, event)] for event in stored}
     await feed.append(stored, receivers)
+    return stored
 
 
 async def _count_repeats(feed: Feed, events: Sequence[TransactionEvent]) -> list[TransactionEvent]:
@@ -90,4 +91,5 @@ def _store(event: TransactionEvent, head: FeedHead, number: int) -> FeedEvent:
         at=event.at,
         body_v2=v2.render(event, derived, head.generation),
         body_v1=v1.render(event),
+        silent=event.transaction.silent,
     )

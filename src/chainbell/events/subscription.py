@@ -9,10 +9,14 @@ from chainbell.events.catalogue import EXPLICIT_ONLY, V1_TYPES
 
 
 def subscribes(endpoint: Endpoint, event: FeedEvent) -> bool:
-    """Tell whether an endpoint gets an event: its mode, version, chains, accounts and filter must all allow it."""
+    """Tell whether an endpoint gets an event: its mode, version, chains, accounts and filter must all allow it.
+
+    Nobody gets a silent one.
+    """
     name = event.type if endpoint.version is WebhookVersion.V2 else event.v1_type
     return (
         name is not None
+        and not event.silent
         and endpoint.mode is event.mode
         and (not endpoint.chains or event.chain in endpoint.chains)
         and (not endpoint.accounts or event.account_id in endpoint.accounts)

@@ -94,13 +94,14 @@ def members(event: TransactionEvent) -> dict[str, Any]:
     return data | _where_they_apply(transaction)
 
 
-def _where_they_apply(transaction: Transaction) -> dict[str, str]:
+def _where_they_apply(transaction: Transaction) -> dict[str, str | bool]:
     """Return the members that most events do not have."""
-    members: dict[str, str | None] = {
+    members: dict[str, str | bool | None] = {
         "execution": None if transaction.execution is Execution.SUCCEEDED else transaction.execution.value,
         "conflictedBy": None if transaction.conflict is None else hex_or_none(transaction.conflict.tx_hash),
         "replacedBy": hex_or_none(transaction.replaced_by),
         "replaces": hex_or_none(transaction.replaces),
+        "historical": None if transaction.historical_until is None else True,
     }
     return {name: value for name, value in members.items() if value is not None}
 

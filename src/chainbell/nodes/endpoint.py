@@ -18,6 +18,8 @@ class Endpoint:
     """``http(s)``: where JSON-RPC is posted to."""
     websocket: str | None = field(repr=False, default=None)
     """``ws(s)``: where new heads are announced; None: polling alone."""
+    rps: float | None = None
+    """Requests per second that it gets at most, each entry of a batch being one; None: as many as we have."""
 
     def scrub(self, text: str) -> str:
         """``text`` (something a node or a library said) without the parts of the URLs that may be secret."""

@@ -7,8 +7,10 @@
     |-- NodeTimeoutError       not answered whole in time
     |-- RateLimitedError       it asks us to slow down
     |-- BadAnswerError         answered what cannot be used: truncated, malformed, of another block
+    |   `-- BadLogsError       ... and it is the logs that are not whole
     |-- RpcError               answered with a JSON-RPC error
     |-- BatchTooLargeError     asked or answered too much at once: ask for less
+    |-- LacksCapabilityError   it does not show at its tip what the chain's definition promises
     |-- WrongChainError        it is a node of another chain: never read it
     `-- NoUsableNodeError      none of a chain's nodes can be used now
 """
@@ -40,6 +42,10 @@ class BadAnswerError(NodeError):
     """The node answered something that cannot be used; nothing of it was taken."""
 
 
+class BadLogsError(BadAnswerError):
+    """The receipts are there, but their logs are not all, or not the block's own."""
+
+
 class RpcError(NodeError):
     """The node answered with a JSON-RPC error object: its ``code``, and its ``reason`` in its own words."""
 
@@ -52,6 +58,10 @@ class RpcError(NodeError):
 
 class BatchTooLargeError(NodeError):
     """More was asked at once, or would have been answered, than the node or our byte limit allows."""
+
+
+class LacksCapabilityError(NodeError):
+    """The node does not show, at its tip, what the chain's definition promises of its nodes."""
 
 
 class WrongChainError(NodeError):
@@ -74,4 +84,4 @@ def answered_by(name: str) -> Iterator[None]:
         yield
     except BadAnswerError as error:
         message = f"node {name}: {error}"
-        raise BadAnswerError(message) from error
+        raise type(error)(message) from error

@@ -9,16 +9,22 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from chainbell.domain.chain import ChainDefinition
-from chainbell.domain.errors import NodeError
+from chainbell.domain.errors import NodeBehindError, NodeError
+from chainbell.domain.node import NodeState, NodeStatus, Tip
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint
-from chainbell.nodes.errors import NoUsableNodeError, WrongChainError
+from chainbell.nodes.errors import LacksCapabilityError, NoUsableNodeError, WrongChainError
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.health import Health, NodeState, NodeStatus
+from chainbell.nodes.health import Health
 from chainbell.nodes.identity import complaint
+from chainbell.nodes.lag import behind, tolerated_lag
 from chainbell.nodes.rpc import TIMEOUT, Rpc
+from chainbell.telemetry.metrics import NODE_FAILURES, NODE_REQUESTS
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 15.0
+"""How often all healthy nodes of a chain are compared: none is used for longer while it is too far behind another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,32 @@ class _Slot:
     node: EvmNode
     health: Health
     probe: "asyncio.Task[None] | None" = None
+    tip: Tip | None = None
+
+    def saw(self, tip: Tip) -> None:
+        """Keep the newest tip that the node showed."""
+        self.tip = tip
+
+    @property
+    def status(self) -> NodeStatus:
+        """Say how it is."""
+        last = self.health.last
+        return NodeStatus(
+            name=self.node.name,
+            state=self.health.state,
+            reason=self.health.reason,
+            since=self.health.since,
+            tip=self.tip,
+            last_failure=None if last is None else last.reason,
+            failed_at=None if last is None else last.noticed,
+        )
 
 
 class NodePool:
     """Several nodes of one chain, in order of preference.
 
-    None is read before it said of which chain it is, nor after it failed before it said so again.
+    None is read before it said of which chain it is and showed what is promised of it, nor after it failed before it did so
+    again. Two that are healthy are compared every `LOOK_SECONDS`: one that is too far behind the other rests.
     """
 
     def __init__(
@@ -60,6 +86,10 @@ class NodePool:
         self._backoff = backoff or Backoff()
         self._genesis = genesis_hash
         self._slots = [_Slot(node, Health(NodeState.UNTRIED, surroundings.now())) for node in nodes]
+        for slot in self._slots:
+            slot.node.tell_tips(slot.saw)
+        self._looking: asyncio.Task[None] | None = None
+        self._look_again = surroundings.monotonic() + LOOK_SECONDS
 
     @property
     def genesis_hash(self) -> bytes | None:
@@ -85,8 +115,13 @@ class NodePool:
             if probe is not None:
                 await asyncio.shield(probe)
             if node := self._first_healthy():
+                self._look_when_due()
                 return node
         raise self._none_usable()
+
+    def usable(self) -> list[EvmNode]:
+        """Give every node that is healthy, and of the right chain, in order of preference."""
+        return [slot.node for slot in self._healthy()]
 
     def report_failure(self, node: EvmNode, error: NodeError) -> None:
         """Leave a node alone for a while after it failed with ``error``; several reports of one failure count once."""
@@ -100,41 +135,80 @@ class NodePool:
 
     def statuses(self) -> list[NodeStatus]:
         """Say how each node is, in order of preference."""
-        return [NodeStatus(slot.node.name, slot.health.state, slot.health.reason, slot.health.since) for slot in self._slots]
+        return [slot.status for slot in self._slots]
 
     async def close(self) -> None:
         """Stop asking, and close all connections."""
-        probes = [slot.probe for slot in self._slots if slot.probe is not None]
-        for probe in probes:
-            probe.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        tasks = [task for task in (*(slot.probe for slot in self._slots), self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for slot in self._slots:
             await slot.node.close()
 
     def _first_healthy(self) -> EvmNode | None:
-        return next((slot.node for slot in self._slots if slot.health.state is NodeState.HEALTHY), None)
+        return next(iter(self.usable()), None)
 
     def _probe(self, slot: _Slot) -> "asyncio.Task[None]":
         if slot.probe is None or slot.probe.done():
-            slot.probe = asyncio.create_task(self._identify(slot))
+            slot.probe = asyncio.create_task(self._examine(slot))
         return slot.probe
 
-    async def _identify(self, slot: _Slot) -> None:
+    async def _examine(self, slot: _Slot) -> None:
+        """Let a node show that it can be used, or note why not."""
         try:
-            identity = await slot.node.identify()
+            await self._identify(slot.node)
+            await slot.node.prove(self._definition.capabilities)
+            if slot.health.state is NodeState.LAGGING:
+                self._require_caught_up(slot)
         except NodeError as error:
             self._failed(slot, error)
             return
-        if reason := complaint(identity, self._definition, self._genesis):
-            message = f"node {slot.node.name} is of another chain: {reason}; point it at a node of {self._definition.name}"
-            self._failed(slot, WrongChainError(message))
-            return
-        self._genesis = identity.genesis_hash
-        slot.node.accept(identity)
         slot.health = slot.health.recovered(self._around.now())
         log.info("node.healthy", chain=self._definition.name, node=slot.node.name)
 
+    async def _identify(self, node: EvmNode) -> None:
+        identity = await node.identify()
+        if reason := complaint(identity, self._definition, self._genesis):
+            message = f"node {node.name} is of another chain: {reason}; point it at a node of {self._definition.name}"
+            raise WrongChainError(message)
+        self._genesis = identity.genesis_hash
+        node.accept(identity)
+
+    def _look_when_due(self) -> None:
+        at = self._around.monotonic()
+        idle = self._looking is None or self._looking.done()
+        if idle and at >= self._look_again and len(self._healthy()) > 1:
+            self._look_again = at + LOOK_SECONDS
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Read the tips of all healthy nodes at the same time, and let those rest that are behind."""
+        await asyncio.gather(*(self._look_at(slot) for slot in self._healthy()))
+        for slot in self._healthy():
+            if reason := self._lag_of(slot, tolerated_lag(self._definition, catching_up=False)):
+                self._failed(slot, NodeBehindError(reason))
+
+    async def _look_at(self, slot: _Slot) -> None:
+        try:
+            await slot.node.tip()
+        except NodeError as error:
+            self.report_failure(slot.node, error)
+
+    def _require_caught_up(self, slot: _Slot) -> None:
+        if reason := self._lag_of(slot, tolerated_lag(self._definition, catching_up=True)):
+            raise NodeBehindError(reason)
+
+    def _lag_of(self, slot: _Slot, tolerated: int) -> str | None:
+        others = [(other.node.name, other.tip.height) for other in self._healthy() if other is not slot and other.tip]
+        reason = None if slot.tip is None else behind(slot.tip.height, others, tolerated)
+        return None if reason is None else f"node {slot.node.name}: {reason}"
+
+    def _healthy(self) -> list[_Slot]:
+        return [slot for slot in self._slots if slot.health.state is NodeState.HEALTHY]
+
     def _failed(self, slot: _Slot, error: NodeError) -> None:
+        NODE_FAILURES.labels(self._definition.name, str(self._slots.index(slot) + 1)).inc()
         before = slot.health
         slot.health = before.failed(
             error,
@@ -145,7 +219,9 @@ class NodePool:
         )
         if isinstance(error, WrongChainError):
             log.error("node.wrong_chain", chain=self._definition.name, node=slot.node.name, reason=str(error))
-        elif before.reason != slot.health.reason:
+        elif isinstance(error, LacksCapabilityError) and before.state is not NodeState.LACKING:
+            log.error("node.lacks_capability", chain=self._definition.name, node=slot.node.name, reason=str(error))
+        elif before.reason != slot.health.reason and slot.health.state is not NodeState.LACKING:
             log.warning("node.failing", chain=self._definition.name, node=slot.node.name, reason=str(error))
 
     def _none_usable(self) -> NoUsableNodeError:
@@ -158,20 +234,23 @@ class NodePool:
         return NoUsableNodeError(message, wait)
 
 
-def open_pool(
+def open_pool(  # noqa: PLR0913 - what one pool is made of
     definition: ChainDefinition,
     endpoints: Sequence[Endpoint],
     surroundings: Surroundings,
     *,
     genesis_hash: bytes | None = None,
     timeout: float = TIMEOUT,
+    backoff: Backoff | None = None,
 ) -> NodePool:
     """Make the pool of a chain's nodes, with all tokens of its definition listed; connects to none of them yet.
 
     ``timeout`` is in seconds, for one whole answer.
     """
     contracts = [token.contract for token in definition.tokens]
+    requests = [NODE_REQUESTS.labels(definition.name, str(number)) for number in range(1, len(endpoints) + 1)]
     nodes = [
-        EvmNode(Rpc(endpoint, timeout=timeout), checks=definition.checks, contracts=contracts) for endpoint in endpoints
+        EvmNode(Rpc(endpoint, timeout=timeout, requested=count.inc), checks=definition.checks, contracts=contracts)
+        for endpoint, count in zip(endpoints, requests, strict=True)
     ]
-    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash)
+    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)

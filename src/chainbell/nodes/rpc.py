@@ -1,6 +1,7 @@
-"""One JSON-RPC endpoint: single calls, and batches of a size that the node takes."""
+"""One JSON-RPC endpoint: single calls, and batches of a size, and at a rate, that the node takes."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from web3.types import RPCEndpoint
@@ -10,6 +11,7 @@ from chainbell.nodes.batching import AdaptiveBatch
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BatchTooLargeError, NodeTimeoutError, RateLimitedError, RpcError
 from chainbell.nodes.provider import StrictProvider
+from chainbell.nodes.token_bucket import TokenBucket, burst_of
 
 Request = tuple[str, list[Any]]
 """A method and its parameters, plain JSON."""
@@ -32,11 +34,17 @@ class Rpc:
         timeout: float = TIMEOUT,
         max_bytes: int = MAX_BYTES,
         largest_batch: int = LARGEST_BATCH,
+        requested: Callable[[], object] | None = None,
     ) -> None:
-        """Connect at the first call; ``timeout`` in seconds is total, body included."""
+        """Connect at the first call; ``timeout`` in seconds is total, body included, and begins at our turn.
+
+        ``requested`` is called for each HTTP request.
+        """
+        self._requested = requested
         self.endpoint = endpoint
         self._provider = StrictProvider(endpoint.url, timeout=timeout, max_bytes=max_bytes)
-        self._largest_batch = largest_batch
+        self._largest_batch = largest_batch if endpoint.rps is None else min(largest_batch, burst_of(endpoint.rps))
+        self._bucket: TokenBucket | None = None
         self._batches: dict[str, AdaptiveBatch] = {}
 
     @property
@@ -57,6 +65,7 @@ class Rpc:
             NodeError: the node did not answer, or not usably; the class says in which way.
 
         """
+        await self._turn(1)
         try:
             response = await self._provider.make_request(RPCEndpoint(method), list(params))
         except NodeError as error:
@@ -106,11 +115,24 @@ class Rpc:
         if len(part) == 1:
             return [await self.call(*part[0])]
         method = part[0][0]
+        await self._turn(len(part))
         try:
             responses = await self._provider.make_batch_request([(RPCEndpoint(name), params) for name, params in part])
         except NodeError as error:
             raise self._named(error, f"a batch of {len(part)} {method}") from error
         return [response["result"] for response in responses]
+
+    async def _turn(self, count: int) -> None:
+        """Wait until the URL's rate has room for so many requests, whoever asks: the poll and bulk reads share it."""
+        if self._requested is not None:
+            self._requested()
+        if self.endpoint.rps is None:
+            return
+        at = asyncio.get_running_loop().time()
+        bucket = self._bucket or TokenBucket.full(self.endpoint.rps, at)
+        self._bucket, wait = bucket.booked(count, at)
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     def _policy(self, method: str) -> AdaptiveBatch:
         return self._batches.get(method) or AdaptiveBatch(self._largest_batch, self._largest_batch)

@@ -13,6 +13,7 @@ from chainbell.domain.errors import InputError, NotFoundError
 from chainbell.storage.accounts import check_accounts
 from chainbell.storage.database import Database, Record
 from chainbell.storage.paging import Page, PageRequest, to_page
+from chainbell.storage.registrations import api_key_added, api_key_revoked, note
 
 KEY_BYTES = 32
 MAX_NAME_LENGTH = 100
@@ -102,10 +103,12 @@ class ApiKeyStore:
                 wanted.account_id,
                 now,
             )
-        if row is None:
-            message = "insert returned no row"
-            raise AssertionError(message)
-        return _to_key(row)
+            if row is None:
+                message = "insert returned no row"
+                raise AssertionError(message)
+            made = _to_key(row)
+            note(connection, api_key_added(_facts(made), now))
+        return made
 
     async def recognise(self, key: str) -> ApiKey | None:
         """Return what is remembered of a key; None when it is unknown or revoked."""
@@ -121,11 +124,12 @@ class ApiKeyStore:
 
     async def revoke(self, id_: UUID, now: datetime) -> None:
         """Refuse a key from now on; once more is no error. Raises `NotFoundError`."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             found = await connection.fetchval(_REVOKE, id_, now)
-        if found is None:
-            message = f"there is no API key {id_}: `chainbell api-key list` shows their ids"
-            raise NotFoundError(message)
+            if found is None:
+                message = f"there is no API key {id_}: `chainbell api-key list` shows their ids"
+                raise NotFoundError(message)
+            note(connection, api_key_revoked(str(id_), now))
 
 
 def _start(mode: Mode) -> str:
@@ -135,6 +139,18 @@ def _start(mode: Mode) -> str:
 def _hash(key: str) -> bytes:
     """No salt and no stretching: 256 random bits cannot be guessed."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def _facts(key: ApiKey) -> dict[str, object]:
+    """Return what the journal keeps of a key: enough to recognise it and to make another like it."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "mode": key.mode.value,
+        "prefix": key.prefix,
+        "scopes": sorted(key.scopes),
+        "accountId": key.account_id,
+    }
 
 
 def _to_key(row: Record) -> ApiKey:

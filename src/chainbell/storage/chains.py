@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chainbell.domain.chain import BlockRef, Capability, ChainDefinition, Mode
+from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
 from chainbell.domain.errors import ConfigurationError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased
+from chainbell.storage.coverage import switch
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_chain
 
@@ -25,7 +26,9 @@ update chains set wire_name = $2, coin_decimals = $3, reorg_limit = $4 where nam
 
 _ACQUIRE = """
 update chains set follower = $2, fence = fence + 1, lease_until = clock_timestamp() + $3
-where name = $1 and (lease_until is null or lease_until < clock_timestamp() or follower = $2)
+where name = $1 and (lease_until is null or lease_until < clock_timestamp() or follower = $2
+    -- The server's clock was set back: nobody takes one that long.
+    or lease_until > clock_timestamp() + greatest(2 * $3::interval, interval '1 minute'))
 returning fence
 """
 
@@ -35,20 +38,17 @@ update chains set lease_until = clock_timestamp() + $3 where name = $1 and fence
 
 _RELEASE = "update chains set lease_until = null, follower = null where name = $1 and fence = $2"
 
+_NOTE_TROUBLE = """
+update chains set trouble = $2, halted = $4
+where name = $1 and (trouble is distinct from $2 or halted <> $4)
+    and (follower is null or follower = $3 or lease_until is null or lease_until < clock_timestamp())
+"""
+
+_FOLLOWED = "select name, coalesce(lease_until > clock_timestamp(), false) as followed from chains order by name"
+
 _KEPT = """
 select height, hash, parent_hash from blocks
 where chain = $1 and orphaned_at is null and height >= $2 order by height
-"""
-
-_COVER = """
-insert into coverage (chain, capability, token, from_height, through_height)
-select name, $2, $3, cursor_height + 1, cursor_height from chains where name = $1
-on conflict (chain, capability, token) where ended_at is null do nothing
-"""
-
-_UNCOVER = """
-update coverage set ended_at = $4, ended_reason = $5
-where chain = $1 and capability = $2 and token = $3 and ended_at is null
 """
 
 _TRACKED = """
@@ -56,8 +56,6 @@ select distinct t.asset from transactions t join chains c on c.name = t.chain
 where t.chain = $1 and t.asset <> ''
     and (not t.final or t.block_height is null or t.block_height > c.cursor_height - 2 * c.reorg_limit)
 """
-
-_GROWING = "select capability, token from coverage where chain = $1 and ended_at is null"
 
 
 MOST_STRANDED = 100
@@ -171,38 +169,30 @@ class ChainStates:
         return [row["asset"] for row in rows]
 
     async def cover(self, definition: ChainDefinition, fence: int, change: CoverageChange, now: datetime) -> bool:
-        """Open and end coverage ranges so that they say what is matched from the next block on.
+        """Switch coverage on and off so that it says what is matched from the next block on.
 
         False, and nothing is written, when somebody else follows the chain by now.
         """
-        wanted = {(capability.value, b"") for capability in definition.capabilities}
-        if Capability.LOGS in definition.capabilities:
-            wanted |= {("token", contract) for contract in change.tokens}
-        reasons = dict(change.switched_off)
         async with self._database.transaction() as connection:
-            if await _locked(connection, definition.name, fence) is None:
+            row = await _locked(connection, definition.name, fence)
+            if row is None:
                 return False
-            rows = await connection.fetch(_GROWING, definition.name)
-            growing = {(row["capability"], row["token"]) for row in rows}
-            for capability, token in sorted(growing - wanted):
-                reason = reasons.get(token, "not in the chain's definition any more")
-                await connection.execute(_UNCOVER, definition.name, capability, token, now, reason)
-            for capability, token in sorted(wanted - growing):
-                await connection.execute(_COVER, definition.name, capability, token)
+            await switch(connection, definition, change, row["cursor_height"], now)
             return True
 
-    async def note_trouble(self, chain: str, trouble: str | None) -> None:
-        """Record what keeps a chain from going on; None: nothing does."""
+    async def note_trouble(self, chain: str, follower: str, trouble: str | None, *, halted: bool = False) -> None:
+        """Record what keeps a chain from going on, and whether it needs an operator; None: nothing does.
+
+        Nothing is written while somebody else follows it: what troubles one who waits for the lease, or who slept while
+        another took it, is no trouble of the chain.
+        """
         async with self._database.connection() as connection:
-            await connection.execute(
-                "update chains set trouble = $2 where name = $1 and trouble is distinct from $2", chain, trouble
-            )
+            await connection.execute(_NOTE_TROUBLE, chain, trouble, follower, halted)
 
     async def statuses(self, definitions: Sequence[ChainDefinition], now: datetime) -> list[ChainStatus]:
         """Return how the chains stand that were ever started."""
         async with self._database.connection() as connection:
-            found = [await _status(connection, definition, now) for definition in definitions]
-        return [status for status in found if status is not None]
+            return await chain_statuses(connection, definitions, now)
 
 
 _STATUS = """
@@ -214,6 +204,12 @@ select c.*,
         order by t.updated_at, t.uid limit $3) as stranded
 from chains c where c.name = $1
 """
+
+
+async def chain_statuses(connection: Connection, definitions: Sequence[ChainDefinition], now: datetime) -> list[ChainStatus]:
+    """Return how those of these chains stand that were ever started."""
+    found = [await _status(connection, definition, now) for definition in definitions]
+    return [status for status in found if status is not None]
 
 
 async def _status(connection: Connection, definition: ChainDefinition, now: datetime) -> ChainStatus | None:
@@ -233,6 +229,11 @@ async def _status(connection: Connection, definition: ChainDefinition, now: date
         unsettled=row["unsettled"],
         stranded=tuple(row["stranded"]),
     )
+
+
+async def followed_chains(connection: Connection) -> dict[str, bool]:
+    """Return every chain that was ever started, and whether somebody follows it now."""
+    return {row["name"]: row["followed"] for row in await connection.fetch(_FOLLOWED)}
 
 
 async def _locked(connection: Connection, chain: str, fence: int) -> Record | None:

@@ -30,9 +30,18 @@ class Conditions:
         """Demand that a column is greater than this value."""
         self._conditions.append(f"{column} > {self.place(value)}")
 
+    def at_least(self, column: str, value: object | None) -> None:
+        """Demand that a column is this value or greater; None demands nothing."""
+        if value is not None:
+            self._conditions.append(f"{column} >= {self.place(value)}")
+
     def up_to(self, column: str, value: object) -> None:
         """Demand that a column is at most this value."""
         self._conditions.append(f"{column} <= {self.place(value)}")
+
+    def demand(self, condition: str) -> None:
+        """Demand what is written in SQL: made of literals and of what `place` returned."""
+        self._conditions.append(condition)
 
     def __str__(self) -> str:
         """Write them for ``where``."""

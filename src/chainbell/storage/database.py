@@ -5,6 +5,8 @@ connection, or a pooler in session mode.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from chainbell.domain.errors import ConfigurationError, DatabaseError
+from chainbell.storage.journal import Journal, MissingJournal
+from chainbell.storage.registrations import noting
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
@@ -21,10 +25,11 @@ if TYPE_CHECKING:
 else:
     _Connection = asyncpg.Connection
 
+APPLICATION = "chainbell"
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
 SERVER_SETTINGS = {
-    "application_name": "chainbell",
+    "application_name": f"{APPLICATION} {os.getpid()}@{socket.gethostname()}"[:63],
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "30s",
@@ -34,7 +39,8 @@ SERVER_SETTINGS = {
 }
 """Of every connection, whatever the server's or the database's defaults are.
 
-The last four: who was frozen, or cut off, in the middle of a transaction loses its locks within half a minute.
+The name says which process a session belongs to. The last four: who was frozen, or cut off, in the middle of a transaction
+loses its locks within half a minute, even if nobody waits for them; if somebody does, see `standstill`.
 """
 
 _RETRYABLE: dict[type[asyncpg.PostgresError], str] = {
@@ -78,6 +84,13 @@ class _PoolConnection(_Connection):
         if rows := list(args):
             await super().executemany(command, rows, timeout=timeout)
 
+    def get_reset_query(self) -> str:
+        """Return nothing: asyncpg would ask the server, at each release, to undo what nobody here does.
+
+        Settings are made at connect, locks and cursors end with their transaction, and LISTEN has a connection of its own.
+        """
+        return ""
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -115,6 +128,8 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", dsn: str) -> None:
         self._pool = pool
         self._dsn = dsn
+        self.journal: Journal | MissingJournal | None = None
+        """Where registrations are kept outside of the database; None: nowhere."""
 
     @classmethod
     @asynccontextmanager
@@ -166,9 +181,16 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside one READ COMMITTED transaction: committed at the end, rolled back on any error."""
-        async with self.connection() as connection, connection.transaction(isolation="read_committed"):
-            yield connection
+        """Lend a connection inside one READ COMMITTED transaction: committed at the end, rolled back on any error.
+
+        What was registered in it is in the journal when this ends.
+        """
+        async with self.connection() as connection:
+            with noting(connection) as noted:
+                async with connection.transaction(isolation="read_committed"):
+                    yield connection
+        if noted and self.journal is not None:
+            await self.journal.keep(noted)
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:

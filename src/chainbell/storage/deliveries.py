@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
 
-from chainbell.delivery.outcome import Attempt, Circumstances, Decision, Outcome, Standing, classify, decide
-from chainbell.delivery.port import Claim, Claimed, Recorded, Room
+from chainbell.delivery.port import Claim, Claimed, Recorded, Result, Room
 from chainbell.delivery.schedule import DEFAULT_SCHEDULE
-from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
+from chainbell.domain.delivery import WebhookVersion
 from chainbell.domain.errors import ConfigurationError
 from chainbell.storage.database import Connection, Database, Record
-from chainbell.storage.endpoints import disable_endpoint, secret_row
-from chainbell.storage.locks import lock_feed, lock_lanes
+from chainbell.storage.delivery_results import record_results
+from chainbell.storage.endpoints import secret_row
+from chainbell.storage.locks import lock_lanes
 from chainbell.storage.requeue import requeue_some
 from chainbell.storage.sealing import SecretBox
 
@@ -30,7 +29,10 @@ exists (select from deliveries earlier
         and earlier.event_position < d.event_position and earlier.status = 'pending' and earlier.blocking)
 """
 
-_FREE = "(d.lease_until is null or d.lease_until < clock_timestamp())"
+# The last: nobody takes one that long, so the server's clock was set back.
+_FREE = """
+(d.lease_until is null or d.lease_until < clock_timestamp() or d.lease_until > clock_timestamp() + interval '5 minutes')
+"""
 
 # The endpoints in turn, each with what it has room for: its n-th delivery comes after the (n-1)-th of every other.
 # $1 now, $2 per endpoint, $3 and $4 busy, $5 window, $6 places for failing endpoints, $7 total
@@ -97,34 +99,6 @@ from unnest($1::bigint[], $2::bigint[]) as mine (id, fence)
 where d.id = mine.id and d.fence = mine.fence and d.status = 'pending'
 """
 
-_OWNED = """
-select d.resource_id, d.attempts, d.blocking, d.alone, d.attempted_at, d.requeued, p.failing_since
-from deliveries d join endpoints p on p.id = d.endpoint_id
-where d.id = $1 and d.fence = $2 and d.status = 'pending' for update of d
-"""
-
-_RECORD = """
-with attempt as (
-    insert into attempts (delivery_id, account_id, started_at, duration_ms, outcome, status_code, error, response)
-    select id, account_id, $11, $12, $13, $14, $15, $16 from deliveries where id = $1
-)
-update deliveries set status = $2, blocking = $3, waiting = false, attempts = $4, alone = $5, attempted_at = $6,
-    next_attempt_at = coalesce($7, next_attempt_at), outage = $8, exhausted_at = $9, lease_until = null, updated_at = $6
-where id = $1 and fence = $10
-"""
-
-_FAILING = "update endpoints set failing_since = $2 where id = $1 and failing_since is null"
-_ANSWERS = "update endpoints set failing_since = null where id = $1 and failing_since is not null returning id"
-
-# All that wait, up to and with the first that holds up the rest.
-_SET_FREE = """
-update deliveries set waiting = false
-where endpoint_id = $1 and resource_id = $2 and status = 'pending' and waiting
-    and event_position <= coalesce((
-        select min(event_position) from deliveries
-        where endpoint_id = $1 and resource_id = $2 and status = 'pending' and blocking), 9223372036854775807)
-"""
-
 _NEXT_DUE = """
 select min(d.next_attempt_at)
 from endpoints e cross join lateral (
@@ -166,22 +140,10 @@ class PostgresDeliveryStore:
         rows.sort(key=lambda row: (row["event_position"], row["id"]))
         return Claimed([_to_claim(row, secrets.get(row["endpoint_id"], ())) for row in rows], more=bool(found))
 
-    async def record(self, claim: Claim, attempt: Attempt, now: datetime, jitter: float) -> Recorded | None:
-        """Write an attempt and what follows from it in one transaction, if the claim's fence is still in force."""
+    async def record(self, results: Sequence[Result], now: datetime) -> Sequence[Recorded | None]:
+        """Write attempts and what follows from them in one transaction, as far as the claims' fences are still in force."""
         async with self._database.transaction() as connection:
-            if classify(attempt) is Outcome.GONE:
-                await lock_feed(connection)
-            await lock_lanes(connection, [(claim.endpoint_id, claim.resource_id)])
-            row = await connection.fetchrow(_OWNED, claim.delivery_id, claim.fence)
-            if row is None:
-                return None
-            around = Circumstances(now, jitter, self._schedule, row["failing_since"])
-            decision = decide(_to_standing(row), attempt, around)
-            recovered = await _write_health(connection, claim.endpoint_id, row["failing_since"], decision, now)
-            await _write(connection, claim, attempt, decision, now)
-            if not decision.blocking:
-                await connection.execute(_SET_FREE, claim.endpoint_id, claim.resource_id)
-        return Recorded(decision, recovered)
+            return await record_results(connection, results, self._schedule, now)
 
     async def give_back(self, claims: Sequence[Claim]) -> None:
         """End leases of deliveries that were not sent."""
@@ -225,47 +187,6 @@ class PostgresDeliveryStore:
             await connection.execute(_SET_ASIDE, sorted(row["id"] for row in rows))
 
 
-async def _write(connection: Connection, claim: Claim, attempt: Attempt, decision: Decision, now: datetime) -> None:
-    exhausted_at = now if decision.status is DeliveryStatus.EXHAUSTED else None
-    state: tuple[Any, ...] = (
-        decision.status.value,
-        decision.blocking,
-        decision.attempts,
-        decision.alone,
-        now,
-        decision.next_attempt_at,
-        decision.outage,
-        exhausted_at,
-        claim.fence,
-    )
-    error = attempt.failure and f"{attempt.failure.value}: {attempt.detail}"
-    await connection.execute(
-        _RECORD,
-        claim.delivery_id,
-        *state,
-        attempt.started_at,
-        round(attempt.duration / timedelta(milliseconds=1)),
-        classify(attempt).value,
-        attempt.status,
-        error,
-        attempt.response,
-    )
-
-
-async def _write_health(
-    connection: Connection, endpoint_id: str, failing_since: datetime | None, decision: Decision, now: datetime
-) -> bool:
-    """Note an outage's begin or end; return whether one ended. The endpoint's row is only touched when that changes."""
-    recovered = False
-    if failing_since is not None and decision.failing_since is None:
-        recovered = await connection.fetchval(_ANSWERS, endpoint_id) is not None
-    elif failing_since is None and decision.failing_since is not None:
-        await connection.execute(_FAILING, endpoint_id, decision.failing_since)
-    if decision.disable:
-        await disable_endpoint(connection, endpoint_id, "it answered 410 Gone: it wants no more webhooks", now)
-    return recovered
-
-
 def _to_claim(row: Record, secrets: tuple[str, ...]) -> Claim:
     return Claim(
         delivery_id=row["id"],
@@ -278,14 +199,4 @@ def _to_claim(row: Record, secrets: tuple[str, ...]) -> Claim:
         secrets=secrets,
         body=row["body"],
         rescued=row["rescued"],
-    )
-
-
-def _to_standing(row: Record) -> Standing:
-    return Standing(
-        attempts=row["attempts"],
-        blocking=row["blocking"],
-        alone=row["alone"],
-        attempted_at=row["attempted_at"],
-        requeued=row["requeued"],
     )

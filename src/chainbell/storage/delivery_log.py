@@ -8,24 +8,25 @@ from uuid import UUID
 from chainbell.domain.delivery import DeliveryStatus, WebhookVersion
 from chainbell.domain.errors import NotFoundError
 from chainbell.storage.accounts import OPERATOR, Viewer
+from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Database, Record
 from chainbell.storage.endpoints import no_endpoint
 from chainbell.storage.paging import Page, PageRequest, to_page
 
-_SELECT = """
-select d.*, v.id as event_id, v.type as event_type, v.v1_type, p.version
-from deliveries d join endpoints p on p.id = d.endpoint_id join events v on v.position = d.event_position
-where ($1::text is null or p.mode = $1) and ($2::uuid is null or (p.account_id = $2 and d.account_id = $2))
-"""  # whoever has one account sees what went to its own endpoints: what another receiver answers is none of its business
+# What an account's viewer may not see is what another receiver answers: it has its own endpoints' deliveries only.
+_SHOWN = """
+d.*, v.id as event_id, v.type as event_type, v.v1_type, last.started_at as last_started_at,
+last.duration_ms as last_duration_ms, last.outcome as last_outcome, last.status_code as last_status_code,
+last.error as last_error
+"""
 
-_LIST = f"""{_SELECT}
-    and ($3::uuid is null or d.endpoint_id = $3) and ($4::text is null or d.status = $4)
-    and ($5::text is null or d.event_position = (select position from events where id = $5))
-    and ($6::timestamptz is null or (d.created_at, d.id) < ($6, $7::bigint))
-order by d.created_at desc, d.id desc limit $8
-"""  # noqa: S608 - made of literals
-
-_GET = f"{_SELECT} and d.id = $3"
+_BESIDE = """
+join events v on v.position = d.event_position
+left join lateral (
+    select * from attempts a where a.delivery_id = d.id and d.attempted_at is not null
+    order by a.started_at desc, a.id desc limit 1
+) last on true
+"""
 
 _ATTEMPTS = "select * from attempts where delivery_id = $1 order by started_at, id"
 
@@ -51,6 +52,18 @@ class DeliveryFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """The latest POST, without its answer's body."""
+
+    started_at: datetime
+    duration_ms: int
+    outcome: str
+    status_code: int | None
+    error: str | None
+    """Why there was no complete answer, in words; None: there was one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One event for one endpoint, as it stands."""
 
@@ -68,6 +81,8 @@ class Delivery:
     next_attempt_at: datetime | None
     """None once it succeeded or was exhausted."""
     created_at: datetime
+    last: LastAttempt | None
+    """What the latest attempt came to; None: there was none, or it is no longer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,38 @@ class Backlog:
     exhausted: int
 
 
+def listing(wanted: DeliveryFilter, viewer: Viewer, request: PageRequest) -> tuple[str, Sequence[object]]:
+    """Return the SQL and the arguments of a page.
+
+    Each endpoint gives a page at most, which an index finds; so the cost does not follow the number of rows of others.
+    Raises `NotFoundError` for an endpoint id that is none.
+    """
+    conditions, endpoints = Conditions(), Conditions()
+    endpoints.arguments = conditions.arguments
+    mode, account_id = viewer.parameters
+    endpoints.equal("p.mode", mode)
+    endpoints.equal("p.account_id", account_id)
+    endpoints.equal("d.account_id", account_id)  # as its endpoint's filter has it anyway
+    endpoints.equal("p.id", None if wanted.endpoint_id is None else _parse(wanted.endpoint_id))
+    if wanted.status is not None:  # as a literal: which index holds only these must be known before it is asked
+        conditions.demand(f"d.status = '{wanted.status.value}'")
+    if wanted.event_id is not None:
+        position = f"(select position from events where id = {conditions.place(wanted.event_id)})"  # noqa: S608 - literals
+        conditions.demand(f"d.event_position = {position}")
+    conditions.before("d.created_at, d.id", *request.after_key(_delivery_id))
+    order = f"order by d.created_at desc, d.id desc limit {conditions.place(request.limit + 1)}"
+    # An endpoint has one delivery of an event at most: to sort them would tempt PostgreSQL to read them in that order.
+    of_each = order if wanted.event_id is None else ""
+    sql = f"""
+        select {_SHOWN} from (
+            select d.*, p.version from endpoints p cross join lateral (
+                select * from deliveries d where d.endpoint_id = p.id and {conditions} {of_each}
+            ) d where {endpoints} {order}
+        ) d {_BESIDE} order by d.created_at desc, d.id desc
+    """  # noqa: S608 - the same, and placeholders
+    return sql, conditions.arguments
+
+
 class DeliveryLog:
     """Reads deliveries and their attempts."""
 
@@ -105,22 +152,16 @@ class DeliveryLog:
 
     async def list(self, wanted: DeliveryFilter, request: PageRequest, viewer: Viewer = OPERATOR) -> Page[Delivery]:
         """Return a page of deliveries, newest first. Raises `NotFoundError` for an endpoint id that is none."""
+        sql, arguments = listing(wanted, viewer, request)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _LIST,
-                *_limits(viewer),
-                None if wanted.endpoint_id is None else _parse(wanted.endpoint_id),
-                None if wanted.status is None else wanted.status.value,
-                wanted.event_id,
-                *request.after_key(_delivery_id),
-                request.limit + 1,
-            )
+            rows = await connection.fetch(sql, *arguments)
         return to_page([_to_delivery(row) for row in rows], request, lambda found: (found.created_at, str(found.id)))
 
     async def get(self, delivery_id: int, viewer: Viewer = OPERATOR) -> tuple[Delivery, Sequence[StoredAttempt]]:
         """Return one delivery and its attempts, oldest first. Raises `NotFoundError`."""
+        sql, arguments = _showing(delivery_id, viewer)
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_GET, *_limits(viewer), delivery_id)
+            row = await connection.fetchrow(sql, *arguments)
             if row is None:
                 message = f"there is no delivery {delivery_id}: `chainbell deliveries` shows their ids"
                 raise NotFoundError(message)
@@ -142,6 +183,19 @@ class DeliveryLog:
             )
             for row in rows
         ]
+
+
+def _showing(delivery_id: int, viewer: Viewer) -> tuple[str, Sequence[object]]:
+    conditions = Conditions()
+    mode, account_id = viewer.parameters
+    conditions.equal("p.mode", mode)
+    conditions.equal("p.account_id", account_id)
+    conditions.equal("d.account_id", account_id)
+    conditions.equal("d.id", delivery_id)
+    sql = f"""
+        select {_SHOWN}, p.version from deliveries d join endpoints p on p.id = d.endpoint_id {_BESIDE} where {conditions}
+    """  # noqa: S608 - the same
+    return sql, conditions.arguments
 
 
 def _delivery_id(text: str) -> int:
@@ -168,6 +222,17 @@ def _to_delivery(row: Record) -> Delivery:
         attempted_at=row["attempted_at"],
         next_attempt_at=row["next_attempt_at"] if status is DeliveryStatus.PENDING else None,
         created_at=row["created_at"],
+        last=None if row["last_started_at"] is None else _to_last(row),
+    )
+
+
+def _to_last(row: Record) -> LastAttempt:
+    return LastAttempt(
+        started_at=row["last_started_at"],
+        duration_ms=row["last_duration_ms"],
+        outcome=row["last_outcome"],
+        status_code=row["last_status_code"],
+        error=row["last_error"],
     )
 
 
@@ -181,10 +246,6 @@ def _to_attempt(row: Record) -> StoredAttempt:
         error=row["error"],
         response=row["response"],
     )
-
-
-def _limits(viewer: Viewer) -> tuple[str | None, str | None]:
-    return None if viewer.mode is None else viewer.mode.value, viewer.account_id
 
 
 def _parse(endpoint_id: str) -> UUID:

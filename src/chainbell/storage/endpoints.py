@@ -16,6 +16,7 @@ from chainbell.storage.accounts import OPERATOR, Viewer, check_accounts
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_feed
 from chainbell.storage.paging import Page, PageRequest, to_page
+from chainbell.storage.registrations import endpoint_removed, endpoint_saved, note
 from chainbell.storage.sealing import SecretBox, adopt_secret_key
 from chainbell.storage.wakeups import EVENTS_CHANNEL, notify
 
@@ -134,7 +135,9 @@ class EndpointStore:
         if row is None:
             message = "insert returned no row"
             raise AssertionError(message)
-        return to_endpoint(row), await self._add_secret(connection, row["id"], now)
+        endpoint = to_endpoint(row)
+        note(connection, endpoint_saved(endpoint, now))
+        return endpoint, await self._add_secret(connection, row["id"], now)
 
     async def list(self, request: PageRequest, viewer: Viewer = OPERATOR) -> Page[Endpoint]:
         """Return a page of endpoints, newest first."""
@@ -181,7 +184,9 @@ class EndpointStore:
         if row is None:
             message = "update returned no row"
             raise AssertionError(message)
-        return to_endpoint(row)
+        changed = to_endpoint(row)
+        note(connection, endpoint_saved(changed, now))
+        return changed
 
     async def delete(self, endpoint_id: str, now: datetime, viewer: Viewer = OPERATOR) -> None:
         """End an endpoint: it gets no new events, and nothing that is still waiting. Raises `NotFoundError`."""
@@ -194,6 +199,7 @@ class EndpointStore:
         deleted = await connection.fetchval(_DELETE, *_limits(viewer), _parse(endpoint_id), now)
         if deleted is None:
             raise no_endpoint(endpoint_id)
+        note(connection, endpoint_removed(str(deleted), now))
 
     async def _add_secret(self, connection: Connection, endpoint_id: UUID, now: datetime) -> str:
         await adopt_secret_key(connection, self._box)

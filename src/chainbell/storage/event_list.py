@@ -22,7 +22,13 @@ _END = "select generation, feed_position from installation"
 # What was pruned ends below the smallest position kept; with nothing kept, at the end of the feed.
 _START = "select coalesce((select min(position) from events) - 1, $1)"
 
-_COMMON = "select position from events where generation <= $1 order by position desc limit 1"
+# Where a generation ended for us: behind which position the next one of ours began; it must be one of ours.
+_COMMON = """
+select n.began_behind from generations g join generations n on n.generation > g.generation
+where g.generation = $1 order by n.generation limit 1
+"""
+
+_BEGAN = "select began_behind from generations where generation = $1"
 
 _ONE = """
 select * from events where ($1::text is null or mode = $1) and ($2::uuid is null or account_id = $2) and id = $3
@@ -186,14 +192,13 @@ async def _page(connection: Connection, viewer: Viewer, position: int, extent: _
 async def _common(connection: Connection, cursor: FeedCursor, extent: _Extent) -> FeedCursor:
     """Return the last position up to which the reader's feed and ours are surely the same.
 
-    Each restore raises the generation. A reader of an earlier one shares with us what was written in that one or
-    before. One that is ahead of us in our own generation, or of a later one, comes from a feed that we lost: where it
-    left ours is unknown, but not before this generation began, or not at all. Reading again is harmless, ids are equal.
+    Each restore raises the generation. A reader of an earlier one of ours shares with us what was written until the next
+    one began. One that is ahead of us in our own generation comes from a feed that we lost, and left ours somewhere after
+    this generation began. A generation that is not ours began nobody knows where, in a restore that was itself lost.
+    Reading again is harmless, ids are equal.
     """
-    known = cursor.generation if cursor.generation < extent.generation else extent.generation - 1
-    shared = 0
-    if cursor.generation <= extent.generation:
-        shared = await connection.fetchval(_COMMON, known) or 0
+    sql = _BEGAN if cursor.generation == extent.generation else _COMMON
+    shared = await connection.fetchval(sql, cursor.generation) or 0
     return FeedCursor(extent.generation, max(min(shared, cursor.position), extent.start))
 
 

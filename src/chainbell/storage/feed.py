@@ -10,17 +10,21 @@ from chainbell.storage.endpoints import live_endpoints
 from chainbell.storage.locks import lock_feed
 from chainbell.storage.wakeups import EVENTS_CHANNEL, notify
 
+# What was pruned is counted too: an event told again has another id, also where the first is not kept any more.
 _TOLD = """
-select e.resource_id, e.type, e.occasion, count(*) as times
-from unnest($1::text[], $2::text[], $3::bytea[]) as wanted (resource_id, type, occasion)
-join events e using (resource_id, type, occasion)
-group by e.resource_id, e.type, e.occasion
+with wanted as (select * from unnest($1::text[], $2::text[], $3::bytea[]) as wanted (resource_id, type, occasion))
+select resource_id, type, occasion, sum(times)::bigint as times from (
+    select resource_id, type, occasion, count(*) as times
+    from wanted join events using (resource_id, type, occasion) group by resource_id, type, occasion
+    union all
+    select resource_id, type, occasion, times from wanted join pruned_tellings using (resource_id, type, occasion)
+) told group by resource_id, type, occasion
 """
 
 _INSERT_EVENT = """
 insert into events (position, id, type, v1_type, resource_id, sequence, occasion, mode, chain, account_id, generation,
-                    created_at, body_v2, body_v1)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                    created_at, body_v2, body_v1, silent)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
 _INSERT_DELIVERY = """
@@ -85,4 +89,5 @@ def _event_row(event: FeedEvent) -> tuple[object, ...]:
         event.at,
         event.body_v2,
         event.body_v1,
+        event.silent,
     )

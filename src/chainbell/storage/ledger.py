@@ -7,18 +7,23 @@ from typing import TypeAlias
 
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
+from chainbell.domain.delivery import FeedEvent
 from chainbell.domain.errors import NotFoundError
+from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
 from chainbell.domain.watch import Watch
 from chainbell.storage.chunks import chunks
+from chainbell.storage.coverage import GROWING, fall_back
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.feed import Feed
 from chainbell.storage.locks import lock_chain
+from chainbell.storage.scans import read_down_to, retract_scans, scanned_among, stand_at
+from chainbell.storage.tally import Tally
 from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
 from chainbell.storage.watches import watches_among
 from chainbell.tracker.ports import AssetKey, Fee, Standing
 
-Publish: TypeAlias = Callable[[Feed, Sequence[TransactionEvent]], Awaitable[None]]
+Publish: TypeAlias = Callable[[Feed, Sequence[TransactionEvent]], Awaitable[Sequence[FeedEvent]]]
 
 _BY_HASH = f"{SELECT} join unnest($2::bytea[]) as wanted (tx_hash) using (tx_hash) where t.chain = $1"
 
@@ -30,7 +35,7 @@ where t.chain = $1 and t.block_height is null
 
 _TOUCHED_ABOVE = f"{SELECT} where t.chain = $1 and (t.block_height > $2 or t.conflict_height > $2)"
 
-_COVERED = "select token from coverage where chain = $1 and ended_at is null and capability in ('coin', 'token')"
+_COVERED = f"select token from ({GROWING}) growing where capability in ('coin', 'token')"  # noqa: S608 - constants
 
 _UNSETTLED = f"""
 {SELECT} where t.chain = $1 and not t.final and (t.block_height <= $2 or t.conflict_height <= $2)
@@ -39,6 +44,10 @@ _UNSETTLED = f"""
 _UNPAID = """
 select f.tx_hash from unnest($2::bytea[]) as wanted (tx_hash) join fees f using (tx_hash)
 where f.chain = $1 and f.block_hash is null
+"""
+
+_COUNTED = """
+select f.tx_hash, f.counted_in from unnest($2::bytea[]) as wanted (tx_hash) join fees f using (tx_hash) where f.chain = $1
 """
 
 _PAY = """
@@ -87,6 +96,12 @@ class LedgerCommit:
         self._connection = connection
         self._chain = chain
         self._publish = publish
+        self.tally = Tally(chain)
+
+    @property
+    def connection(self) -> Connection:
+        """The open transaction, for what storage itself writes in it."""
+        return self._connection
 
     async def standing(self) -> Standing:
         """Read where the chain stands. Raises `NotFoundError` before its first start."""
@@ -96,6 +111,7 @@ class LedgerCommit:
             raise NotFoundError(message)
         cursor = BlockRef(row["cursor_height"], row["cursor_hash"], row["cursor_parent_hash"])
         self._reorg_limit: int = row["reorg_limit"]
+        self._cursor_height = cursor.height
         return Standing(to_chain(row), cursor, row["finalized_height"], row["fence"])
 
     async def ledger_hash(self, height: int) -> bytes | None:
@@ -120,6 +136,11 @@ class LedgerCommit:
     async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
         """Return which of these transactions have a fee entry that no block includes."""
         return {row["tx_hash"] for part in chunks(tx_hashes) for row in await self._fetch(_UNPAID, part)}
+
+    async def fees_counted(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, str | None]:
+        """Return the fee entries of these transactions that are there, each with the record that it is counted in."""
+        rows = [row for part in chunks(tx_hashes) for row in await self._fetch(_COUNTED, part)]
+        return {row["tx_hash"]: row["counted_in"] for row in rows}
 
     async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
         """Return the records in no block whose sender and nonce are among these."""
@@ -171,29 +192,40 @@ class LedgerCommit:
         await self._connection.executemany(_PAY_AGAIN, again)
 
     async def append(self, blocks: Sequence[ScannedBlock], now: datetime) -> None:
-        """Append linked blocks, move the cursor to the last, extend what is covered, and forget what is too old."""
+        """Append linked blocks, move the cursor to the last, and with it what is covered, and forget what is too old."""
+        self.tally.kind, self.tally.blocks = "advance", len(blocks)
+        self.tally.movements = sum(len(block.movements) for block in blocks)
         refs = [(self._chain, b.ref.height, b.ref.hash, b.ref.parent_hash, b.timestamp) for b in blocks]
         await self._connection.executemany(_APPEND, refs)
         await self._move_cursor(blocks[-1].ref, now)
-        await self._connection.execute(
-            "update coverage set through_height = $2 where chain = $1 and ended_at is null",
-            self._chain,
-            blocks[-1].ref.height,
-        )
         oldest_before = blocks[0].ref.height - 1 - 2 * self._reorg_limit
         oldest_kept = blocks[-1].ref.height - 2 * self._reorg_limit
         await self._connection.execute(_PRUNE, self._chain, oldest_before - 1, oldest_kept, self._reorg_limit)
 
     async def retract(self, ancestor: BlockRef, now: datetime) -> None:
         """Orphan the blocks above an ancestor, and move the cursor back to it."""
+        self.tally.kind, self.tally.reorg_depth = "retract", self._cursor_height - ancestor.height
         await self._connection.execute(_ORPHAN, self._chain, ancestor.height, now)
         await self._move_cursor(ancestor, now)
-        await self._uncover(ancestor.height)
+        await fall_back(self._connection, self._chain, ancestor.height)
+        await retract_scans(self._connection, self._chain, ancestor.height, ancestor.hash, now)
         await self._connection.execute(
             "update fees set block_height = null, block_hash = null where chain = $1 and block_height > $2",
             self._chain,
             ancestor.height,
         )
+
+    async def scan_down(self, scan_ids: Collection[str], highest: BlockRef, lowest: BlockRef, now: datetime) -> bool:
+        """Move scans from a block that they all read next to below another; False when they do not stand there."""
+        if not await stand_at(self._connection, scan_ids, highest.height, highest.hash):
+            return False
+        self.tally.kind, self.tally.blocks = "scan", highest.height - lowest.height + 1
+        await read_down_to(self._connection, scan_ids, lowest.height - 1, lowest.parent_hash, now)
+        return True
+
+    async def scanned(self, scan_ids: Collection[str], addresses: Collection[bytes]) -> Mapping[bytes, ScannedWatch]:
+        """Look up which of these addresses these scans look for."""
+        return await scanned_among(self._connection, self._chain, scan_ids, addresses)
 
     async def set_finalized(self, height: int) -> None:
         """Record the highest finalized block of our chain."""
@@ -201,24 +233,13 @@ class LedgerCommit:
 
     async def publish(self, events: Sequence[TransactionEvent]) -> None:
         """Number, render and fan out events. The last step before the commit."""
-        await self._publish(Feed(self._connection), events)
+        self.tally.add(events, await self._publish(Feed(self._connection), events))
 
     async def _fetch(self, sql: str, *args: object) -> list[Record]:
         return await self._connection.fetch(sql, self._chain, *args)
 
     async def _move_cursor(self, to: BlockRef, now: datetime) -> None:
         await self._connection.execute(_MOVE_CURSOR, self._chain, to.height, to.hash, to.parent_hash, now)
-
-    async def _uncover(self, height: int) -> None:
-        """Take back what was covered above a height; what still grows covers the new branch from there on."""
-        await self._connection.execute(
-            "update coverage set through_height = least(through_height, $2) where chain = $1", self._chain, height
-        )
-        await self._connection.execute(
-            "update coverage set from_height = least(from_height, $2) where chain = $1 and ended_at is null",
-            self._chain,
-            height + 1,
-        )
 
 
 class LedgerStore:
@@ -233,4 +254,6 @@ class LedgerStore:
         """Open a transaction under the chain's exclusive lock; committed at the end, rolled back on any error."""
         async with self._database.transaction() as connection:
             await lock_chain(connection, chain)
-            yield LedgerCommit(connection, chain, self._publish)
+            commit = LedgerCommit(connection, chain, self._publish)
+            yield commit
+        commit.tally.committed()

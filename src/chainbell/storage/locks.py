@@ -1,7 +1,8 @@
 """Transaction-scoped advisory locks: who excludes whom.
 
-The order is: an ``Idempotency-Key`` row, one chain's lock, the feed lock, the locks of lanes (which no commit of a chain
-takes). Each is taken by a statement of its own before what it protects is read, at READ COMMITTED, and is never upgraded.
+The order is: an ``Idempotency-Key`` row, one chain's lock, the feed lock, the row of a replay, the locks of lanes (these two
+no commit of a chain takes). Each is taken by a statement of its own before what it protects is read, at READ COMMITTED, and
+is never upgraded.
 No transaction holds the locks of two chains. After the feed lock only events, endpoints, deliveries and the feed counter
 are written.
 """

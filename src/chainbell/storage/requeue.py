@@ -1,7 +1,9 @@
 """Deliveries that get a second schedule: after an outage by themselves, else when somebody asks for a replay."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from chainbell.domain.errors import InputError, NotFoundError
@@ -23,10 +25,22 @@ order by d.event_position, d.id limit $1
 """
 
 # A lease goes on: what is being sent right now is the first attempt of the new schedule.
+# What was read before the lanes were locked is asked again: somebody may have been faster.
 _AGAIN = """
-update deliveries set status = 'pending', blocking = true, waiting = false, attempts = 0, alone = 0, next_attempt_at = $2,
-    outage = false, exhausted_at = null, requeued = $3, updated_at = $2
-where id = any($1::bigint[]) and (outage or not $3)
+update deliveries d set status = 'pending', blocking = true, waiting = false, attempts = 0, alone = 0,
+    next_attempt_at = $2, outage = false, exhausted_at = null, requeued = ($3 = 'outage'), updated_at = $2
+from unnest($1::bigint[]) as wanted (id)
+where d.id = wanted.id
+    and ($3 = 'any' or ($3 = 'exhausted' and d.status = 'exhausted') or ($3 = 'outage' and d.outage))
+"""
+
+# An event that is being pruned is waited for, and then is not there.
+_ADD = """
+insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at,
+                        updated_at)
+select $1, v.position, v.resource_id, v.account_id, 'pending', $3, $3, $3
+from unnest($2::bigint[]) as wanted (position) join events v using (position) order by v.position for key share of v
+on conflict (endpoint_id, event_position) do nothing
 """
 
 _VISIBLE = """
@@ -39,12 +53,6 @@ select d.id, d.endpoint_id, d.resource_id from deliveries d join endpoints p on 
 where {_VISIBLE} and d.id = $3
 """  # noqa: S608 - made of literals
 
-_EXHAUSTED = f"""
-select d.id, d.endpoint_id, d.resource_id from deliveries d join endpoints p on p.id = d.endpoint_id
-where {_VISIBLE} and d.endpoint_id = $3 and d.status = 'exhausted' and d.exhausted_at < $4
-order by d.event_position limit $5
-"""  # noqa: S608 - the same
-
 _PAIR = """
 select p.id as endpoint_id, p.version, p.mode, p.accounts, p.account_id as owner,
     v.id as event_id, v.position, v.resource_id, v.account_id, v.mode as event_mode, v.type, v.body_v1, d.id as delivery_id
@@ -54,12 +62,16 @@ left join deliveries d on d.endpoint_id = p.id and d.event_position = v.position
 where p.id = $1 and p.deleted_at is null and ($3::text is null or p.mode = $3) and ($4::uuid is null or p.account_id = $4)
 """
 
-_ADD = """
-insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at,
-                        updated_at)
-values ($1, $2, $3, $4, 'pending', $5, $5, $5)
-on conflict (endpoint_id, event_position) do update set updated_at = excluded.updated_at returning id
-"""
+_FOUND = "select id from deliveries where endpoint_id = $1 and event_position = $2"
+
+
+class Only(StrEnum):
+    """Which deliveries are queued again, of those that somebody names."""
+
+    ANY = "any"
+    EXHAUSTED = "exhausted"
+    OUTAGE = "outage"
+    """Those that an outage exhausted; they get no third schedule by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +88,27 @@ async def requeue_some(database: Database, now: datetime) -> int:
     if not rows:
         return 0
     async with database.transaction() as connection:
-        await _queue_again(connection, rows, now, after_outage=True)
+        await _lock_lanes_of(connection, rows)
+        await send_again(connection, [row["id"] for row in rows], now, Only.OUTAGE)
     return len(rows)
+
+
+async def send_again(connection: Connection, ids: Collection[int], now: datetime, only: Only) -> int:
+    """Queue deliveries on a fresh schedule, and return how many; their lanes must be locked."""
+    if not ids:
+        return 0
+    tag = await connection.execute(_AGAIN, sorted(ids), now, only.value)
+    await notify(connection, EVENTS_CHANNEL)
+    return _count(tag)
+
+
+async def send_first(connection: Connection, endpoint_id: UUID, positions: Collection[int], now: datetime) -> int:
+    """Queue events that an endpoint has no delivery of, and return how many; their lanes must be locked."""
+    if not positions:
+        return 0
+    tag = await connection.execute(_ADD, endpoint_id, sorted(positions), now)
+    await notify(connection, EVENTS_CHANNEL)
+    return _count(tag)
 
 
 class ReplayStore:
@@ -97,7 +128,8 @@ class ReplayStore:
         if row is None:
             message = f"there is no delivery {delivery_id}: `chainbell deliveries` shows their ids"
             raise NotFoundError(message)
-        await _queue_again(connection, [row], now, after_outage=False)
+        await _lock_lanes_of(connection, [row])
+        await send_again(connection, [delivery_id], now, Only.ANY)
         return Replayed(delivery_id)
 
     async def event(self, event_id: str, endpoint_id: str, now: datetime, viewer: Viewer = OPERATOR) -> Replayed:
@@ -110,34 +142,22 @@ class ReplayStore:
             if pair is None:
                 raise no_endpoint(endpoint_id)
             _check(pair, event_id)
-            delivery_id = pair["delivery_id"]
-            if delivery_id is None:
-                await lock_lanes(connection, [(str(pair["endpoint_id"]), pair["resource_id"])])
-                delivery_id = await connection.fetchval(
-                    _ADD, pair["endpoint_id"], pair["position"], pair["resource_id"], pair["account_id"], now
-                )
-                await notify(connection, EVENTS_CHANNEL)
+            await _lock_lanes_of(connection, [pair])
+            if pair["delivery_id"] is None:
+                await send_first(connection, pair["endpoint_id"], [pair["position"]], now)
             else:
-                row = await connection.fetchrow(_ONE, *_limits(OPERATOR), delivery_id)
-                await _queue_again(connection, [] if row is None else [row], now, after_outage=False)
+                await send_again(connection, [pair["delivery_id"]], now, Only.ANY)
+            delivery_id = await connection.fetchval(_FOUND, pair["endpoint_id"], pair["position"])
         return Replayed(delivery_id)
 
-    async def exhausted(self, endpoint_id: str, now: datetime, viewer: Viewer = OPERATOR) -> int:
-        """Send again everything that this endpoint did not take until `now`, oldest first; return how many."""
-        total = 0
-        while True:
-            async with self._database.transaction() as connection:
-                rows = await connection.fetch(_EXHAUSTED, *_limits(viewer), _parse(endpoint_id), now, BATCH)
-                await _queue_again(connection, rows, now, after_outage=False)
-            total += len(rows)
-            if len(rows) < BATCH:
-                return total
 
-
-async def _queue_again(connection: Connection, rows: list[Record], now: datetime, *, after_outage: bool) -> None:
+async def _lock_lanes_of(connection: Connection, rows: list[Record]) -> None:
     await lock_lanes(connection, {(str(row["endpoint_id"]), row["resource_id"]) for row in rows})
-    await connection.execute(_AGAIN, sorted(row["id"] for row in rows), now, after_outage)
-    await notify(connection, EVENTS_CHANNEL)
+
+
+def _count(tag: str) -> int:
+    """Return how many rows a statement changed, by its command tag."""
+    return int(tag.rpartition(" ")[2])
 
 
 def _check(pair: Record, event_id: str) -> None:

@@ -57,6 +57,8 @@ _COLUMNS = (
     "told_depth",
     "final",
     "sequence",
+    "historical_until",
+    "silent",
     "created_at",
     "updated_at",
 )
@@ -113,6 +115,8 @@ def _to_row(transaction: Transaction) -> tuple[object, ...]:
         transaction.told_depth,
         transaction.final,
         transaction.sequence,
+        transaction.historical_until,
+        transaction.silent,
         transaction.created_at,
         transaction.updated_at,
     )
@@ -167,6 +171,8 @@ def to_transaction(row: Record) -> Transaction:
         told_depth=row["told_depth"],
         final=row["final"],
         sequence=row["sequence"],
+        historical_until=row["historical_until"],
+        silent=row["silent"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )

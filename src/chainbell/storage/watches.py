@@ -1,6 +1,5 @@
 """Watched addresses: registered under the chain's shared lock, looked up by the block's own addresses."""
 
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +9,17 @@ import asyncpg
 
 from chainbell.domain.chain import Mode
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from chainbell.domain.history import History
+from chainbell.domain.label import check_label
 from chainbell.domain.watch import Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.conditions import Conditions
-from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.database import Connection, Database
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
-
-MAX_LABEL_LENGTH = 200
+from chainbell.storage.registrations import addresses_added, addresses_removed, note
+from chainbell.storage.scans import open_scan
+from chainbell.storage.watch_rows import to_watch
 
 _AMONG = """
 select a.* from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
@@ -46,15 +48,13 @@ class NewWatch:
     account_id: str | None = None
     customer_id: str | None = None
     label: str | None = None
+    history: History | None = None
+    """What of its past is looked for; None: nothing."""
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a label that cannot be shown, or is too long."""
-        if self.label is not None and not (
-            1 <= len(self.label) <= MAX_LABEL_LENGTH
-            and not any(unicodedata.category(character) in {"Cc", "Cs"} for character in self.label)
-        ):
-            message = f"a label must have 1 to {MAX_LABEL_LENGTH} characters, and no control characters"
-            raise InputError(message)
+        if self.label is not None:
+            check_label(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,16 @@ class WatchStore:
 
     async def get(self, chain: str, address: bytes) -> Watch:
         """Return one watch. Raises `NotFoundError`."""
+        found = await self.find(chain, address)
+        if found is None:
+            raise _not_watched(chain)
+        return found
+
+    async def find(self, chain: str, address: bytes) -> Watch | None:
+        """Return one watch; None where the address is not watched."""
         async with self._database.connection() as connection:
             found = await watches_among(connection, chain, [address])
-        if address not in found:
-            raise _not_watched(chain)
-        return found[address]
+        return found.get(address)
 
     async def remove(self, chain: str, address: bytes, account_id: str | None, now: datetime) -> None:
         """Stop new matches of an address; what is tracked is told to the end. Raises `NotFoundError`.
@@ -134,14 +139,8 @@ class WatchStore:
 async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> Watch:
     """Register a watch inside an open transaction. Raises as `WatchStore.add`."""
     await lock_chain_shared(connection, wanted.chain)
-    chain = await connection.fetchrow("select cursor_height, mode from chains where name = $1", wanted.chain)
-    if chain is None:
-        message = (
-            f"{wanted.chain} takes no address yet: no node of it was reached. Set its URL in CHAINBELL_NODES__"
-            f"{wanted.chain.upper().replace('-', '_')}, start `chainbell run`, and see in its log what the node answers"
-        )
-        raise UnavailableError(message)
-    account_id = await _account(connection, wanted, chain["mode"])
+    watched_from, mode = await covered_from(connection, wanted.chain)
+    account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)
     await _check_customer(connection, wanted, account_id)
     try:
         row = await connection.fetchrow(
@@ -151,7 +150,7 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
             account_id,
             wanted.customer_id,
             wanted.label,
-            chain["cursor_height"] + 1,
+            watched_from,
             now,
         )
     except asyncpg.UniqueViolationError as error:
@@ -160,7 +159,11 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     if row is None:
         message = "insert returned no row"
         raise AssertionError(message)
-    return to_watch(row)
+    watch = to_watch(row)
+    note(connection, *addresses_added([watch], now))
+    if wanted.history is not None:
+        await open_scan(connection, watch.chain, watch.account_id, [watch.id], wanted.history, now)
+    return watch
 
 
 async def remove_watch(connection: Connection, chain: str, address: bytes, account_id: str | None, now: datetime) -> None:
@@ -169,17 +172,37 @@ async def remove_watch(connection: Connection, chain: str, address: bytes, accou
     removed = await connection.fetchval(_REMOVE, chain, address, account_id, now)
     if removed is None:
         raise _not_watched(chain)
+    note(connection, addresses_removed(chain, [address], now))
 
 
-async def _account(connection: Connection, wanted: NewWatch, mode: str) -> str:
-    if wanted.account_id is None:
+async def covered_from(connection: Connection, chain: str) -> tuple[int, str]:
+    """Return the first height that a watch registered now covers, and the chain's mode; the caller holds its lock.
+
+    Raises `UnavailableError` while the chain has no cursor.
+    """
+    row = await connection.fetchrow("select cursor_height, mode from chains where name = $1", chain)
+    if row is None:
+        message = (
+            f"{chain} takes no address yet: no node of it was reached. Set its URL in CHAINBELL_NODES__"
+            f"{chain.upper().replace('-', '_')}, start `chainbell run`, and see in its log what the node answers"
+        )
+        raise UnavailableError(message)
+    return row["cursor_height"] + 1, row["mode"]
+
+
+async def holding_account(connection: Connection, chain: str, account_id: str | None, mode: str) -> str:
+    """Return the account that addresses of a chain go to: the one that is named, or the default one of the chain's mode.
+
+    Raises `InputError` for one that is not there, or of the other mode.
+    """
+    if account_id is None:
         return str(await connection.fetchval(_DEFAULT_ACCOUNT, mode))
-    found = await connection.fetchval("select mode from accounts where id = $1", wanted.account_id)
+    found = await connection.fetchval("select mode from accounts where id = $1", account_id)
     if found != mode:
         known = "there is no such account" if found is None else f"that account is of mode {found}, the chain of {mode}"
-        message = f"account {wanted.account_id} cannot hold an address on {wanted.chain}: {known}"
+        message = f"account {account_id} cannot hold an address on {chain}: {known}"
         raise InputError(message)
-    return wanted.account_id
+    return account_id
 
 
 async def _check_customer(connection: Connection, wanted: NewWatch, account_id: str) -> None:
@@ -189,20 +212,6 @@ async def _check_customer(connection: Connection, wanted: NewWatch, account_id: 
     if owner is None or str(owner) != account_id:
         message = f"account {account_id} has no customer {wanted.customer_id}"
         raise InputError(message)
-
-
-def to_watch(row: Record) -> Watch:
-    """Read a watch from its row."""
-    return Watch(
-        id=str(row["id"]),
-        chain=row["chain"],
-        address=row["address"],
-        account_id=str(row["account_id"]),
-        customer_id=None if row["customer_id"] is None else str(row["customer_id"]),
-        label=row["label"],
-        watched_from=row["watched_from"],
-        created_at=row["created_at"],
-    )
 
 
 def _not_watched(chain: str) -> NotFoundError:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
+from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import BlockPoint, Chain, Origin, Transaction, TransactionEvent
 from chainbell.domain.watch import Watch
 
@@ -73,6 +74,10 @@ class ChainCommit(Protocol):
         """Return which of these transactions have a fee entry that no block includes."""
         ...
 
+    async def fees_counted(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, str | None]:
+        """Return the fee entries of these transactions that are there, each with the record that it is counted in."""
+        ...
+
     async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
         """Return the records in no block whose sender and nonce are among these."""
         ...
@@ -102,7 +107,15 @@ class ChainCommit(Protocol):
         ...
 
     async def retract(self, ancestor: BlockRef, now: datetime) -> None:
-        """Orphan the blocks above an ancestor, and move the cursor back to it."""
+        """Orphan the blocks above an ancestor, and move the cursor, and scans that stand above it, back to it."""
+        ...
+
+    async def scan_down(self, scan_ids: Collection[str], highest: BlockRef, lowest: BlockRef, now: datetime) -> bool:
+        """Move scans from a block that they all read next to below another; False when they do not stand there."""
+        ...
+
+    async def scanned(self, scan_ids: Collection[str], addresses: Collection[bytes]) -> Mapping[bytes, ScannedWatch]:
+        """Look up which of these addresses these scans look for."""
         ...
 
     async def set_finalized(self, height: int) -> None:

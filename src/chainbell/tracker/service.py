@@ -6,12 +6,14 @@ from datetime import datetime
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import COIN, BlockRef, ChainDefinition
 from chainbell.domain.following import Committed, Outcome, Stale
+from chainbell.domain.history import ScanWindow
 from chainbell.domain.transaction import BlockPoint, Transaction
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.tracker import matching
 from chainbell.tracker.book import Book
 from chainbell.tracker.confirmation import ChainView, Policy
 from chainbell.tracker.inclusion import Inclusion, look_up
+from chainbell.tracker.look_back import Past, look_up_past, tell_past
 from chainbell.tracker.observations import Deepened, Orphaned
 from chainbell.tracker.ports import ChainCommit, ChainStore, Fee, Standing
 
@@ -76,6 +78,39 @@ class Tracker:
             reached(Checkpoint.EVENTS_WRITTEN)
         reached(Checkpoint.RETRACTION_COMMITTED)
         return Committed(len(book.events))
+
+    async def look_back(self, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
+        """Tell what scans find in blocks below the cursor, and move them on. The cursor stays where it is.
+
+        The blocks are linked. The highest must be the one that all of these scans read next: that it is on our chain holds
+        under the chain's lock, because a retraction moves them down.
+        """
+        async with self._store.begin(self._name) as commit:
+            standing = await commit.standing()
+            if not await commit.scan_down(window.scan_ids, blocks[-1].ref, blocks[0].ref, now):
+                return Stale("the scan was moved on, or back by a reorg, since its blocks were read")
+            past = await look_up_past(commit, window.scan_ids, blocks, standing.chain, self._assets, now)
+            events = 0 if past is None else await self._tell_past(commit, past, blocks, standing, now)
+            reached(Checkpoint.SCAN_WRITTEN)
+        reached(Checkpoint.SCAN_COMMITTED)
+        return Committed(events)
+
+    async def _tell_past(
+        self,
+        commit: ChainCommit,
+        past: Past,
+        blocks: Sequence[ScannedBlock],
+        standing: Standing,
+        now: datetime,
+    ) -> int:
+        view, book = ChainView(standing.cursor.height, standing.finalized_height), Book(self._policy, now)
+        fees = tell_past(past, blocks, view, book, now)
+        for transaction in book.changed():
+            book.apply(transaction, Deepened(view))
+        await commit.save(book.changed())
+        await commit.save_fees(fees)
+        await commit.publish(book.events)
+        return len(book.events)
 
     async def _view(
         self, commit: ChainCommit, standing: Standing, cursor: BlockRef, finalized: BlockRef | None

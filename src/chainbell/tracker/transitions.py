@@ -113,6 +113,7 @@ def _include(teller: _Teller, seen: Included) -> None:
         )
         raise ChainHaltedError(message)
     teller.confirmations = seen.view.depth(seen.block.height)
+    history = transaction.historical_until is not None and seen.block.height < transaction.historical_until
     teller.transaction = replace(
         transaction,
         block=seen.block,
@@ -126,6 +127,8 @@ def _include(teller: _Teller, seen: Included) -> None:
         conflict=None,
         replaced_by=None,
         replaces=seen.replaces,
+        historical_until=transaction.historical_until if history else None,
+        silent=transaction.silent and history,
         told_depth=min(teller.confirmations, teller.policy.required_depth or teller.confirmations),
     )
     teller.enter(Status.AWAITING_CONFIRMATION, (seen.block.hash,))

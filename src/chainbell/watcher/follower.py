@@ -12,12 +12,15 @@ from typing import Generic
 import structlog
 
 from chainbell.domain.chain import BlockRef, ChainDefinition
-from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableError
+from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, UnavailableError
 from chainbell.domain.following import Committed, HeldElsewhere, KeptLedger, Outcome
+from chainbell.telemetry import metrics
 from chainbell.telemetry.checkpoints import Checkpoint, reached
-from chainbell.watcher.lease import Lease, leased
+from chainbell.watcher.doubts import Doubts
+from chainbell.watcher.lease import RENEW_SECONDS, Lease, leased
 from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, WalkStep, check_linked
 from chainbell.watcher.ports import Commits, Ledger, N, Nodes
+from chainbell.watcher.read_ahead import ReadAhead
 from chainbell.watcher.token_check import TokenCheck
 
 BLOCKS_PER_COMMIT = 16
@@ -43,11 +46,13 @@ class Progress(Enum):
 
 
 @dataclass(slots=True)
-class _Lead:
+class _Lead(Generic[N]):
     """What one stretch of following holds: the lease, and our chain as it stands."""
 
     lease: Lease
     local: LocalChain
+    ahead: ReadAhead[N]
+    doubts: Doubts[N]
     moved_at: float
     """When the cursor last moved, by the loop's clock."""
     check_tokens_at: float = 0.0
@@ -85,6 +90,10 @@ class Follower(Generic[N]):
         self._tokens = TokenCheck(definition)
         self._trouble: str | None = None
         self._well = False
+        self.leads = False
+        """Whether this process holds the chain's lease."""
+        self.leading = asyncio.Event()
+        """Set while it does, and the last look at a node found our cursor on the node's best chain."""
 
     async def run(self) -> None:
         """Follow for ever: start the chain, take its lease, step."""
@@ -96,7 +105,7 @@ class Follower(Generic[N]):
                 await self._report(str(error), halted=True)
             except UnavailableError as error:
                 await self._report(str(error))
-            await self._pause()
+            await self._pause(at_most=RENEW_SECONDS)
 
     async def _start(self) -> bool:
         """Give the chain its first cursor, once: just below ``start_height``, or the tip of this moment."""
@@ -134,38 +143,54 @@ class Follower(Generic[N]):
             if not await self._ledger.redefine(self._definition, lease.fence):
                 return
             local = LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit)
-            lead = _Lead(lease, local, moved_at=_monotonic())
-            while not lease.lost:
+            await self._lead(_Lead(lease, local, ReadAhead(), Doubts(), moved_at=_monotonic()))
+
+    async def _lead(self, lead: _Lead[N]) -> None:
+        self.leads = True
+        try:
+            while not lead.lease.lost:
                 progress = await self._try_step(lead)
                 if progress is Progress.STALE:
                     return
                 if progress is not Progress.MOVED:
                     await self._pause()
+        finally:
+            self.leads = False
+            self.leading.clear()
+            await lead.ahead.drop()
 
-    async def _try_step(self, lead: _Lead) -> Progress:
+    async def _try_step(self, lead: _Lead[N]) -> Progress:
         try:
             progress = await self._step(lead)
         except NodeError as error:
+            self.leading.clear()
+            await lead.ahead.drop()
             await self._report(str(error))
             return Progress.WAITING
-        if not self._well and progress in {Progress.MOVED, Progress.IDLE}:
+        if progress not in {Progress.MOVED, Progress.IDLE}:
+            self.leading.clear()
+        elif not self._well:
             await self._recover(lead.local.cursor)
         if progress is Progress.MOVED:
             lead.moved_at = _monotonic()
         return progress
 
-    async def _step(self, lead: _Lead) -> Progress:
+    async def _step(self, lead: _Lead[N]) -> Progress:
         node = await self._nodes.current()
         with self._blaming(node):
             tip = await node.tip()
+            lead.doubts.look()
             verdict = lead.local.judge(tip)
             if verdict is TipVerdict.BEHIND:
                 return await self._wait_behind(lead, node, tip)
             lead.behind = 0
+            if verdict is TipVerdict.FOREIGN:
+                self.leading.clear()
             if _monotonic() >= lead.check_tokens_at and not await self._cover(lead, node):
                 return Progress.STALE
             match verdict:
                 case TipVerdict.IS_CURSOR:
+                    lead.doubts.stands()
                     self._ask_another_when_still(lead, node, tip)
                     return await self._settle(lead, node)
                 case TipVerdict.FOREIGN:
@@ -173,25 +198,28 @@ class Follower(Generic[N]):
                 case TipVerdict.HIGHER:
                     return await self._advance(lead, node, tip)
 
-    async def _wait_behind(self, lead: _Lead, node: N, tip: BlockRef) -> Progress:
+    async def _wait_behind(self, lead: _Lead[N], node: N, tip: BlockRef) -> Progress:
         """Take nothing back on the word of a node that lags: wait for it, or ask another."""
         trouble = f"the node's tip {tip.height} lies behind our cursor {lead.local.cursor.height}"
+        if lead.behind == 0:
+            await node.confirm()
         if self._nodes.has_another(node):
-            raise NodeError(trouble)
+            raise NodeBehindError(trouble)
         lead.behind += 1
         if lead.behind >= BEHIND_POLLS:
             await self._report(trouble)
         return Progress.WAITING
 
-    def _ask_another_when_still(self, lead: _Lead, node: N, tip: BlockRef) -> None:
+    def _ask_another_when_still(self, lead: _Lead[N], node: N, tip: BlockRef) -> None:
         patience = max(STILL_BLOCKS * self._definition.block_seconds, STILL_SECONDS)
         if _monotonic() - lead.moved_at > patience and self._nodes.has_another(node):
             lead.moved_at = _monotonic()
             message = f"the node's tip has stood still at {tip.height} for {patience:.0f} s"
-            raise NodeError(message)
+            raise NodeBehindError(message)
 
-    async def _settle(self, lead: _Lead, node: N) -> Progress:
+    async def _settle(self, lead: _Lead[N], node: N) -> Progress:
         """Promote what is deep enough, where that may have changed without a new block."""
+        self.leading.set()
         finalized = await self._read_finalized(node)
         if lead.settled and finalized == lead.finalized:
             return Progress.IDLE
@@ -201,69 +229,97 @@ class Follower(Generic[N]):
         lead.settled, lead.finalized = True, finalized
         return Progress.IDLE
 
-    async def _advance(self, lead: _Lead, node: N, tip: BlockRef) -> Progress:
+    async def _advance(self, lead: _Lead[N], node: N, tip: BlockRef) -> Progress:
         cursor = lead.local.cursor
         last = min(tip.height, cursor.height + BLOCKS_PER_COMMIT)
-        blocks = await node.blocks_from(cursor.height + 1, last)
+        blocks = await lead.ahead.take(node, cursor.height + 1, last)
         if not blocks:
-            return Progress.WAITING
+            return self._nowhere(lead, f"the node announces block {tip.height}, and does not give block {cursor.height + 1}")
         refs = [block.ref for block in blocks]
         check_linked(cursor.height + 1, refs)
         if refs[0].parent_hash != cursor.hash:
             return await self._reorg(lead, node, refs[0])
+        if refs[-1].height < tip.height:
+            lead.ahead.begin(node, refs[-1].height + 1, min(tip.height, refs[-1].height + BLOCKS_PER_COMMIT))
         finalized = await self._read_finalized(node)
         reached(Checkpoint.BLOCKS_READ)
         outcome = await self._commits.advance(lead.lease.fence, blocks, finalized, self._clock())
         if not self._committed(outcome):
             return Progress.STALE
         lead.local.advance(refs)
+        lead.doubts.stands()
         lead.settled, lead.finalized = True, finalized
+        self.leading.set()
         self._log.debug("advanced", height=refs[-1].height, blocks=len(refs))
         return Progress.MOVED
 
-    async def _reorg(self, lead: _Lead, node: N, foreign: BlockRef) -> Progress:
+    async def _reorg(self, lead: _Lead[N], node: N, foreign: BlockRef) -> Progress:
         """Find the common ancestor, and move the cursor back to it."""
         cursor = lead.local.cursor
         if lead.too_deep == (foreign.hash, cursor.hash):
             return Progress.WAITING
-        match await self._walk_down(lead.local, node, foreign):
+        await node.confirm()
+        passed = [foreign]
+        match await self._walk_down(lead.local, node, passed):
             case Linked(ancestor) if ancestor.hash != cursor.hash:
-                return await self._retract(lead, cursor, ancestor)
+                if lead.doubts.comes_back(node, (ref.hash for ref in passed), _monotonic()):
+                    trouble = (
+                        f"the node went back, above height {ancestor.height}, to a branch that it had left: "
+                        "nodes of two branches may take turns behind its URL"
+                    )
+                    raise NodeError(trouble)
+                return await self._retract(lead, node, ancestor)
+            case ReadParent(parent):
+                block = passed[-1].height
+                return self._nowhere(lead, f"the node shows block {block}, and does not know its parent 0x{parent.hex()}")
             case TooDeep(height):
-                lead.too_deep = (foreign.hash, cursor.hash)
                 trouble = (
                     f"the node's chain left ours below height {height}: a reorg deeper than reorg_limit "
                     f"({self._definition.reorg_limit}). Nothing is taken back by itself: find out which chain is right"
                 )
+                if lead.doubts.alone_too_deep(node, self._nodes.usable()):
+                    raise NodeError(trouble)
+                lead.too_deep = (foreign.hash, cursor.hash)
                 await self._report(trouble, halted=True)
         return Progress.WAITING
 
-    async def _walk_down(self, local: LocalChain, node: N, block: BlockRef) -> WalkStep:
-        """Follow parent hashes to our chain; where the node does not know a parent any more, the walk ends there."""
-        step = local.walk(block)
+    async def _walk_down(self, local: LocalChain, node: N, passed: list[BlockRef]) -> WalkStep:
+        """Follow parent hashes from the last block ``passed`` to our chain, and add each to it that is none of ours.
+
+        Where the node does not know a parent any more, the walk ends.
+        """
+        step = local.walk(passed[-1])
         while isinstance(step, ReadParent):
-            parent = await node.header(step.hash)
+            parent, block = await node.header(step.hash), passed[-1]
             if parent is None:
                 return step
             if parent.height != block.height - 1:
                 message = f"block {parent.hash.hex()} at {parent.height} is named as the parent of one at {block.height}"
                 raise NodeError(message)
-            block, step = parent, local.walk(parent)
+            passed.append(parent)
+            step = local.walk(parent)
         return step
 
-    async def _retract(self, lead: _Lead, cursor: BlockRef, ancestor: BlockRef) -> Progress:
+    def _nowhere(self, lead: _Lead[N], words: str) -> Progress:
+        """Look again after what may be a reorg under way; a node with which that goes on is to blame."""
+        if lead.doubts.leads_nowhere():
+            raise NodeError(words)
+        return Progress.WAITING
+
+    async def _retract(self, lead: _Lead[N], node: N, ancestor: BlockRef) -> Progress:
+        cursor = lead.local.cursor
         self._log.warning("reorg", depth=cursor.height - ancestor.height, ancestor=ancestor.height)
         outcome = await self._commits.retract(lead.lease.fence, cursor, ancestor, self._clock())
         if not self._committed(outcome):
             return Progress.STALE
-        lead.local.retract(ancestor)
+        lead.doubts.left(node, lead.local.retract(ancestor), _monotonic())
         lead.settled = False
         return Progress.MOVED
 
     async def _read_finalized(self, node: N) -> BlockRef | None:
         return None if self._definition.required_depth is not None else await node.finalized()
 
-    async def _cover(self, lead: _Lead, node: N) -> bool:
+    async def _cover(self, lead: _Lead[N], node: N) -> bool:
         """Find out which tokens can be matched, and say from when on; what is tracked of others is read to the end."""
         change = await self._tokens.judge(node)
         tracked = await self._ledger.tracked_tokens(self._definition.name)
@@ -283,19 +339,20 @@ class Follower(Generic[N]):
     def _committed(self, outcome: Outcome) -> bool:
         if isinstance(outcome, Committed):
             return True
+        metrics.COMMITS_THROWN_AWAY.labels(self._definition.name).inc()
         self._log.warning("thrown away", reason=outcome.reason)
         return False
 
     async def _recover(self, cursor: BlockRef) -> None:
         self._log.info("following", height=cursor.height)
         self._well, self._trouble = True, None
-        await self._ledger.note_trouble(self._definition.name, None)
+        await self._ledger.note_trouble(self._definition.name, self._identity, None)
 
     async def _report(self, trouble: str, *, halted: bool = False) -> None:
         """Say what keeps the chain from going on, in the log and to who asks for its status."""
         if self._log_once(trouble, halted=halted):
             with suppress(UnavailableError):
-                await self._ledger.note_trouble(self._definition.name, trouble)
+                await self._ledger.note_trouble(self._definition.name, self._identity, trouble, halted=halted)
 
     def _log_once(self, trouble: str, *, halted: bool = False) -> bool:
         """Log a trouble unless it is the last one still; an error where an operator must look."""
@@ -306,10 +363,10 @@ class Follower(Generic[N]):
         (self._log.error if halted else self._log.warning)("waiting", reason=trouble)
         return True
 
-    async def _pause(self) -> None:
+    async def _pause(self, at_most: float = math.inf) -> None:
         """Wait for the next poll, or for a hint that there is something to see."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._definition.poll_seconds):
+            async with asyncio.timeout(min(self._definition.poll_seconds, at_most)):
                 await self._wake.wait()
         self._wake.clear()
 

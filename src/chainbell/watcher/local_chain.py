@@ -106,10 +106,13 @@ class LocalChain:
         if surplus > 0:
             del self._refs[:surplus]
 
-    def retract(self, ancestor: BlockRef) -> None:
-        """Drop what is above a block of ours."""
+    def retract(self, ancestor: BlockRef) -> list[bytes]:
+        """Drop what is above a block of ours, and return the hashes of that."""
+        dropped = []
         while self.cursor.hash != ancestor.hash:
-            del self._by_hash[self._refs.pop().hash]
+            dropped.append(self._refs.pop().hash)
+            del self._by_hash[dropped[-1]]
+        return dropped
 
 
 def check_linked(first_height: int, refs: Sequence[BlockRef]) -> None:

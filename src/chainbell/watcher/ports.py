@@ -8,6 +8,7 @@ from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import NodeError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased, Outcome
+from chainbell.domain.history import ScanWindow
 
 
 class TokenFacts(Protocol):
@@ -45,6 +46,10 @@ class Node(Protocol):
         """Ask which chain this is."""
         ...
 
+    async def confirm(self) -> None:
+        """Have it prove again that it is the node of this chain that it was."""
+        ...
+
     async def tip(self) -> BlockRef:
         """Return its newest block."""
         ...
@@ -78,6 +83,10 @@ class Nodes(Protocol[N]):
 
     async def current(self) -> N:
         """Return the node to read now: healthy, and of the right chain. Raises `NodeError` while there is none."""
+        ...
+
+    def usable(self) -> Sequence[N]:
+        """Return every node that is healthy, and of the right chain, in order of preference."""
         ...
 
     def list_tokens(self, contracts: Collection[bytes]) -> None:
@@ -132,8 +141,11 @@ class Ledger(Protocol):
         """Say what is matched from the next block on; False when somebody else follows the chain by now."""
         ...
 
-    async def note_trouble(self, chain: str, trouble: str | None) -> None:
-        """Record what keeps the chain from going on; None: nothing does."""
+    async def note_trouble(self, chain: str, follower: str, trouble: str | None, *, halted: bool = False) -> None:
+        """Record what keeps the chain from going on, and whether it needs an operator; None: nothing does.
+
+        Nothing is written while somebody else follows it.
+        """
         ...
 
 
@@ -152,4 +164,24 @@ class Commits(Protocol):
 
     async def settle(self, fence: int, cursor: BlockRef, finalized: BlockRef | None, now: datetime) -> Outcome:
         """Promote what is deep enough, without new blocks."""
+        ...
+
+
+class Scans(Protocol):
+    """Scans of the past that are not finished."""
+
+    async def next_window(self, chain: str, most: int) -> ScanWindow | None:
+        """Return what to read next, `most` blocks at most; None where no scan is unfinished."""
+        ...
+
+    async def note_trouble(self, scan_ids: Collection[str], trouble: str | None) -> None:
+        """Record what keeps scans from going on; None: nothing does."""
+        ...
+
+
+class LookBack(Protocol):
+    """Who commits what a scan found."""
+
+    async def look_back(self, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
+        """Tell what scans find in blocks below the cursor, and move them on."""
         ...

@@ -1,5 +1,6 @@
 """``/v2/addresses``: which addresses are watched."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -11,16 +12,20 @@ from starlette.responses import Response
 from chainbell.api.access import Caller, Reader
 from chainbell.api.chain_names import chain_in_path, named_chain
 from chainbell.api.documents import problems
+from chainbell.api.history import FromHeight, Notify, asked_history
 from chainbell.api.paging import NoQuery, PageQuery
 from chainbell.api.services import ApiServices, Services
 from chainbell.api.views.address import AddressView
+from chainbell.api.views.scan import ScanView
 from chainbell.api.views.wire import Items, Wire
 from chainbell.api.writing import Writing
 from chainbell.domain.address import parse_address
-from chainbell.domain.errors import InputError, NotFoundError
+from chainbell.domain.errors import NotFoundError
+from chainbell.domain.history import Scan
 from chainbell.domain.watch import Watch
 from chainbell.storage.database import Connection
 from chainbell.storage.paging import Page
+from chainbell.storage.scan_list import scans_of
 from chainbell.storage.watches import NewWatch, WatchFilter, add_watch, remove_watch
 
 router = APIRouter(prefix="/addresses", tags=["addresses"])
@@ -36,6 +41,10 @@ class NewAddress(Wire):
     account_id: UUID | None = None
     """Absent: the API key's account, else the default account of the chain's mode."""
     customer_id: UUID | None = None
+    from_height: FromHeight | None = None
+    """Read its past too, from this block on; needs ``notify``. Above the cursor there is nothing to read."""
+    notify: Notify | None = None
+    """Whether endpoints are told of what is found in its past; it is on the feed in any case. Needs ``fromHeight``."""
 
 
 class AddressQuery(PageQuery):
@@ -57,14 +66,15 @@ async def add_address(body: NewAddress, services: Services, write: Writing, _que
     wanted = NewWatch(
         chain=chain.name,
         address=parse_address(chain.kind, body.address),
-        account_id=_account(body.account_id, write.caller),
+        account_id=write.caller.account_for(body.account_id),
         customer_id=None if body.customer_id is None else str(body.customer_id),
         label=body.label,
+        history=asked_history(body.from_height, body.notify),
     )
 
     async def add(connection: Connection) -> bytes:
         watch = await add_watch(connection, wanted, write.now)
-        return AddressView.of(watch, services.chains).to_json()
+        return _shown(services, write.caller, watch, await scans_of(connection, [watch])).to_json()
 
     return await write.once(HTTPStatus.CREATED, add)
 
@@ -78,7 +88,8 @@ async def list_addresses(query: Annotated[AddressQuery, Query()], services: Serv
     if caller.account_id is None or account in {None, caller.account_id}:
         wanted = WatchFilter(chain, account or caller.account_id, caller.mode)
         page = await services.watches.list(wanted, query.page)
-    items = [AddressView.of(watch, services.chains) for watch in page.items]
+    scans = await services.scans.of_watches(page.items)
+    items = [_shown(services, caller, watch, scans) for watch in page.items]
     return Response(Items(items=items, next_cursor=page.next_cursor).to_json(), media_type="application/json")
 
 
@@ -92,7 +103,8 @@ async def get_address(
     if caller.account_id not in {None, watch.account_id}:
         message = f"this address is not watched on {name}"
         raise NotFoundError(message)
-    return Response(AddressView.of(watch, services.chains).to_json(), media_type="application/json")
+    scans = await services.scans.of_watches([watch])
+    return Response(_shown(services, caller, watch, scans).to_json(), media_type="application/json")
 
 
 @router.delete(
@@ -111,13 +123,10 @@ async def remove_address(
     return await write.once(HTTPStatus.NO_CONTENT, remove)
 
 
-def _account(wanted: UUID | None, caller: Caller) -> str | None:
-    """Return the account to register in: a key of one account registers only there, and learns of no other."""
-    account = None if wanted is None else str(wanted)
-    if caller.account_id is not None and account not in {None, caller.account_id}:
-        message = f"there is no account {account} of mode {caller.mode.value}: leave it out for this API key's own"
-        raise InputError(message)
-    return account or caller.account_id
+def _shown(services: ApiServices, caller: Caller, watch: Watch, scans: Mapping[str, Scan]) -> AddressView:
+    found = scans.get(watch.id)
+    scan = None if found is None else ScanView.of(found, inner_life=caller.account_id is None)
+    return AddressView.of(watch, services.chains, scan)
 
 
 def _named(services: ApiServices, chain: str, address: str, caller: Caller) -> tuple[str, bytes]:

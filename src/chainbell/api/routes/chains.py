@@ -30,7 +30,7 @@ class ChainsView(Wire):
 async def list_chains(services: Services, caller: Reader, _query: Annotated[NoQuery, Query()]) -> Response:
     """List every chain of the API key's mode, also those that were never started.
 
-    A key of one account sees no `trouble`, `follower`, `unsettled` and `stranded`: they are null.
+    A key of one account sees no `trouble`, `follower`, `unsettled`, `stranded` and `nodes`: they are null.
     """
     wanted = [chain for chain in services.chains.values() if chain.mode is caller.mode]
     shown = ChainsView(items=await _report(services, caller, wanted))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Self
 from uuid import UUID
 
+from chainbell.api.views.scan import ScanView
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.domain.address import format_address
 from chainbell.domain.chain import ChainDefinition, ChainKind
@@ -22,9 +23,11 @@ class AddressView(Wire):
     watched_from: int
     """First block height that is covered."""
     created_at: WireTime
+    scan: ScanView | None
+    """The scan of its past that it was registered with; null: none was asked for, or there was nothing to read."""
 
     @classmethod
-    def of(cls, watch: Watch, chains: Mapping[str, ChainDefinition]) -> Self:
+    def of(cls, watch: Watch, chains: Mapping[str, ChainDefinition], scan: ScanView | None) -> Self:
         """Show a watch. One of a chain that is defined no more is written as EVM does."""
         definition = chains.get(watch.chain)
         return cls(
@@ -35,4 +38,5 @@ class AddressView(Wire):
             customer_id=None if watch.customer_id is None else UUID(watch.customer_id),
             watched_from=watch.watched_from,
             created_at=watch.created_at,
+            scan=scan,
         )

@@ -6,8 +6,12 @@ from typing import Self
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.domain.address import format_address
 from chainbell.domain.chain import ChainDefinition, Mode
+from chainbell.domain.coverage import Covered
+from chainbell.domain.node import NodeState
 from chainbell.storage.chains import ChainStatus
-from chainbell.storage.coverage import CoverageRange
+from chainbell.storage.coverage import SubjectCoverage
+from chainbell.storage.node_states import ChainNodes, ReportedNode
+from chainbell.watcher.stall import Stall, Stalled
 
 
 class CursorView(Wire):
@@ -15,6 +19,22 @@ class CursorView(Wire):
 
     height: int
     hash: str
+
+
+class StalledView(Wire):
+    """A chain that stands still, measured against its own pace."""
+
+    kind: Stall
+    """``halted``: it needs an operator. ``unfollowed``: no process follows it. ``behind``: its nodes show blocks that are
+    not committed. ``still``: its nodes show nothing new."""
+    since: WireTime
+    """When its cursor last moved."""
+    reason: str
+
+    @classmethod
+    def of(cls, found: Stalled) -> Self:
+        """Show why a chain stands still."""
+        return cls(kind=found.kind, since=found.since, reason=found.reason)
 
 
 class CoverageView(Wire):
@@ -31,15 +51,52 @@ class CoverageView(Wire):
     ended_reason: str | None
 
     @classmethod
-    def of(cls, found: CoverageRange, definition: ChainDefinition) -> Self:
+    def of(cls, found: Covered, subject: SubjectCoverage, definition: ChainDefinition) -> Self:
         """Show a range."""
         return cls(
-            capability=found.capability,
-            token=None if found.token is None else format_address(definition.kind, found.token),
+            capability=subject.capability,
+            token=None if subject.token is None else format_address(definition.kind, subject.token),
             from_height=found.from_height,
             through_height=found.through_height,
             ended_at=found.ended_at,
             ended_reason=found.ended_reason,
+        )
+
+
+class NodeView(Wire):
+    """One node of a chain, as the process that follows the chain sees it."""
+
+    name: str
+    """Its URL, with what may be secret masked."""
+    state: NodeState
+    reason: str | None
+    """Why it is not used; null while nothing is wrong."""
+    since: WireTime
+    """When it entered its state."""
+    tip_height: int | None
+    """The newest block that it showed; null: none yet."""
+    tip_at: WireTime | None
+    """When that block was mined, by its own word."""
+    last_failure: str | None
+    """What was last wrong with it, also when it is well again; null: nothing since its process started."""
+    failed_at: WireTime | None
+    reported_at: WireTime
+    """An old report shows that nobody follows the chain."""
+
+    @classmethod
+    def of(cls, node: ReportedNode) -> Self:
+        """Show a node."""
+        status = node.status
+        return cls(
+            name=status.name,
+            state=status.state,
+            reason=status.reason,
+            since=status.since,
+            tip_height=None if status.tip is None else status.tip.height,
+            tip_at=None if status.tip is None else status.tip.mined_at,
+            last_failure=status.last_failure,
+            failed_at=status.failed_at,
+            reported_at=node.reported_at,
         )
 
 
@@ -54,9 +111,13 @@ class ChainView(Wire):
     """Null under the ``finalized`` tag."""
     cursor: CursorView | None
     lag: int | None
-    """Blocks behind the node's tip; null: not known to this process."""
+    """Blocks that the cursor is behind the tip of the node in use; null: not known, for none is in use."""
+    lag_seconds: float | None
+    """Between those two blocks, by their own times; null: not known, also before the chain's first commit."""
     finalized_height: int | None
     advanced_at: WireTime | None
+    stalled: StalledView | None = None
+    """Set while the chain stands still for longer than chance explains."""
     trouble: str | None
     """What keeps it from going on; null while nothing does, and for a key of one account."""
     follower: str | None
@@ -66,9 +127,17 @@ class ChainView(Wire):
     stranded: list[str] | None
     """uids of transactions in no block for longer than the chain's ``drop_after``, the oldest 100; null as `unsettled`."""
     coverage: list[CoverageView]
+    nodes: list[NodeView] | None
+    """Its nodes in order of preference: the first that is healthy is used; null for a key of one account."""
 
     @classmethod
-    def of(cls, definition: ChainDefinition, status: ChainStatus | None, coverage: Sequence[CoverageRange]) -> Self:
+    def of(
+        cls,
+        definition: ChainDefinition,
+        status: ChainStatus | None,
+        coverage: Sequence[SubjectCoverage],
+        nodes: ChainNodes,
+    ) -> Self:
         """Show a chain."""
         return cls(
             name=definition.name,
@@ -77,16 +146,29 @@ class ChainView(Wire):
             mode=definition.mode,
             required_confirmation=definition.required_depth,
             cursor=None if status is None else CursorView(height=status.cursor.height, hash=f"0x{status.cursor.hash.hex()}"),
-            lag=None,
+            lag=None if nodes.lag is None else nodes.lag.blocks,
+            lag_seconds=None if nodes.lag is None else nodes.lag.seconds,
             finalized_height=None if status is None else status.finalized_height,
             advanced_at=None if status is None else status.advanced_at,
-            trouble=None if status is None else status.trouble,
+            trouble=_why_not_started(definition, nodes.nodes) if status is None else status.trouble,
             follower=None if status is None else status.follower,
             unsettled=0 if status is None else status.unsettled,
             stranded=[] if status is None else list(status.stranded),
-            coverage=[CoverageView.of(found, definition) for found in coverage],
+            nodes=[NodeView.of(node) for node in nodes.nodes],
+            coverage=[CoverageView.of(found, one, definition) for one in coverage for found in one.coverage.ranges],
         )
 
     def without_inner_life(self) -> Self:
         """Leave out what tells of other accounts or of the operator's machines: a key of one account may not see it."""
-        return self.model_copy(update=dict.fromkeys(("trouble", "follower", "unsettled", "stranded")))
+        return self.model_copy(update=dict.fromkeys(("trouble", "follower", "unsettled", "stranded", "nodes")))
+
+
+def _why_not_started(definition: ChainDefinition, nodes: Sequence[ReportedNode]) -> str | None:
+    """Say why a chain has no cursor, as far as its nodes tell; None where none was ever tried."""
+    if not nodes:
+        return None
+    reasons = [node.status.reason for node in nodes if node.status.reason is not None]
+    tips = [node.status.tip.height for node in nodes if node.status.tip is not None]
+    if definition.start_height is not None and tips and max(tips) < definition.start_height - 1:
+        reasons.append(f"start_height {definition.start_height} is not reached, the nodes' tip is {max(tips)}")
+    return f"not started: {'; '.join(reasons)}" if reasons else "not started yet"

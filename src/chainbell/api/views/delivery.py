@@ -6,7 +6,33 @@ from uuid import UUID
 
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.domain.delivery import DeliveryStatus
-from chainbell.storage.delivery_log import Delivery, StoredAttempt
+from chainbell.storage.delivery_log import Delivery, LastAttempt, StoredAttempt
+
+
+class LastAttemptView(Wire):
+    """The latest POST, and why it failed if it did."""
+
+    started_at: WireTime
+    duration_ms: int
+    """Milliseconds."""
+    outcome: str
+    """``succeeded``; ``failed``: as far as is known the receiver has not seen it; ``refused``: it has, and did not want
+    it; ``gone``: it answered 410."""
+    status_code: int | None
+    """Null: there was no complete answer."""
+    error: str | None
+    """Why there was no complete answer; null: there was one."""
+
+    @classmethod
+    def of(cls, attempt: LastAttempt) -> Self:
+        """Show an attempt."""
+        return cls(
+            started_at=attempt.started_at,
+            duration_ms=attempt.duration_ms,
+            outcome=attempt.outcome,
+            status_code=attempt.status_code,
+            error=attempt.error,
+        )
 
 
 class DeliveryView(Wire):
@@ -26,6 +52,8 @@ class DeliveryView(Wire):
     next_attempt_at: WireTime | None
     """Null once it succeeded or was exhausted."""
     created_at: WireTime
+    last_attempt: LastAttemptView | None
+    """Null: there was none, or it is no longer kept."""
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
@@ -42,6 +70,7 @@ class DeliveryView(Wire):
             attempted_at=delivery.attempted_at,
             next_attempt_at=delivery.next_attempt_at,
             created_at=delivery.created_at,
+            last_attempt=None if delivery.last is None else LastAttemptView.of(delivery.last),
         )
 
 

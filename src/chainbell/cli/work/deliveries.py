@@ -1,18 +1,17 @@
-"""What ``chainbell deliveries`` and ``chainbell replay`` do."""
+"""What ``chainbell deliveries`` does."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from chainbell.api.resource_ids import require_id
-from chainbell.api.views.delivery import DeliveryView
+from chainbell.api.views.delivery import DeliveryView, LastAttemptView
 from chainbell.app.services import Services
-from chainbell.cli.work.output import print_lines, print_table, say, say_next
+from chainbell.cli.work.output import print_lines, print_table, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.domain.delivery import DeliveryStatus
 from chainbell.events.v2 import wire_time
 from chainbell.storage.delivery_log import DeliveryFilter
 from chainbell.storage.paging import Page, PageRequest
-from chainbell.telemetry.clock import now
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def show(wanted: Wanted, limit: int, cursor: str | None, *, as_json: bool) -> No
         print_lines(view.to_json() for view in page.items)
     else:
         print_table(
-            ["id", "status", "failed attempts", "next attempt", "type", "event", "endpoint"],
+            ["id", "status", "failed attempts", "last attempt", "next attempt", "type", "event", "endpoint"],
             [_row(view) for view in page.items],
             "there is no delivery that fits",
         )
@@ -54,6 +53,7 @@ def _row(view: DeliveryView) -> list[str | None]:
         str(view.id),
         view.status.value,
         str(view.attempts),
+        None if view.last_attempt is None else _came_to(view.last_attempt),
         planned,
         view.event_type,
         view.event_id,
@@ -61,11 +61,6 @@ def _row(view: DeliveryView) -> list[str | None]:
     ]
 
 
-def replay(delivery_id: int) -> None:
-    """Send a delivery again."""
-
-    async def work(services: Services) -> None:
-        await services.replays.delivery(delivery_id, now())
-
-    with_services(work)
-    say(f"delivery {delivery_id} is queued again: `chainbell run` sends it")
+def _came_to(attempt: LastAttemptView) -> str:
+    """Say what an attempt came to: why there was no complete answer, else the answer's status code."""
+    return attempt.error or f"{attempt.outcome}: {attempt.status_code}"

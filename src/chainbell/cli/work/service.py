@@ -1,7 +1,9 @@
 """What ``chainbell run`` and ``chainbell migrate`` do."""
 
 import asyncio
+from collections.abc import Collection
 
+from chainbell.app.roles import Role
 from chainbell.app.run import run as run_app
 from chainbell.app.services import Services
 from chainbell.cli.work.output import say
@@ -10,11 +12,11 @@ from chainbell.config.settings import load_settings
 from chainbell.telemetry.log import configure_logging
 
 
-def run() -> None:
-    """Run everything until a signal ends it."""
+def run(roles: Collection[Role]) -> None:
+    """Do the work of these roles until a signal ends it."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(run_app(settings))
+    asyncio.run(run_app(settings, roles))
 
 
 def migrate() -> None:

@@ -1,19 +1,22 @@
 """What ``chainbell status`` does."""
 
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 from chainbell.api.chain_report import chain_report
-from chainbell.api.views.chain import ChainView
+from chainbell.api.views.chain import ChainView, NodeView
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table
 from chainbell.cli.work.session import with_services
 from chainbell.events.v2 import wire_time
 from chainbell.storage.delivery_log import Backlog
+from chainbell.storage.node_states import FRESH
+from chainbell.storage.scan_list import Unfinished
 from chainbell.telemetry.clock import now
 
-_NOT_STARTED = "not started: no node of it can be read yet; the log of `chainbell run` says why"
+_NOT_STARTED = "not started: nobody has tried yet; `chainbell run` does"
 
 
 class BacklogView(Wire):
@@ -39,11 +42,38 @@ class BacklogView(Wire):
         )
 
 
+class UnfinishedScansView(Wire):
+    """What of a chain's past is still to be read."""
+
+    chain: str
+    scans: int
+    """How many go on."""
+    next_height: int
+    """Highest block that one of them reads next."""
+    from_height: int
+    """Lowest block that one of them reads."""
+    troubles: list[str]
+    """What keeps them from going on."""
+
+    @classmethod
+    def of(cls, unfinished: Unfinished) -> Self:
+        """Show what is unfinished."""
+        return cls(
+            chain=unfinished.chain,
+            scans=unfinished.scans,
+            next_height=unfinished.next_height,
+            from_height=unfinished.from_height,
+            troubles=list(unfinished.troubles),
+        )
+
+
 class StatusView(Wire):
     """How everything stands."""
 
     chains: list[ChainView]
     """Those that were ever started, or have a node."""
+    scans: list[UnfinishedScansView]
+    """Scans of the past that go on, by chain."""
     endpoints: list[BacklogView]
     feed_cursor: str
     """Behind the newest event."""
@@ -56,18 +86,29 @@ def show(*, as_json: bool) -> None:
         print_lines([status.to_json()])
         return
     print_table(
-        ["chain", "mode", "cursor", "followed by", "unsettled", "stranded", "last advance", "trouble"],
+        ["chain", "mode", "cursor", "lag", "followed by", "unsettled", "stranded", "last advance", "trouble"],
         [_chain_row(chain) for chain in status.chains],
         "no chain was started: set CHAINBELL_NODES__ETHEREUM, or that of another chain, and start `chainbell run`",
     )
     for chain in status.chains:
+        if chain.stalled is not None:
+            since = wire_time(chain.stalled.since)
+            answer(f"{chain.name} stands still ({chain.stalled.kind.value}) since {since}: {chain.stalled.reason}")
         for uid in chain.stranded or ():
             answer(f"stranded on {chain.name}: {uid} is in no block, and nothing has taken its place")
+    at = now()
+    print_table(
+        ["chain", "node", "state", "since", "tip", "reason"],
+        [_node_row(chain, node, at) for chain in status.chains for node in chain.nodes or ()],
+        "no node was tried yet: `chainbell run` does",
+    )
     print_table(
         ["endpoint", "state", "pending", "oldest", "exhausted"],
         [_backlog_row(backlog) for backlog in status.endpoints],
         "there is no endpoint: `chainbell endpoint add` registers one",
     )
+    for one in status.scans:
+        answer(_scans_line(one))
     answer(f"feed cursor  {status.feed_cursor}")
 
 
@@ -75,10 +116,11 @@ async def _status(services: Services) -> StatusView:
     report = await chain_report(services.database, services.chain_states, list(services.chains.values()), now())
     return StatusView(
         chains=[
-            chain if chain.cursor is not None else chain.model_copy(update={"trouble": _NOT_STARTED})
+            chain if chain.cursor or chain.trouble else chain.model_copy(update={"trouble": _NOT_STARTED})
             for chain in report
             if chain.cursor is not None or chain.name in services.settings.nodes
         ],
+        scans=[UnfinishedScansView.of(one) for one in await services.scans.unfinished(list(services.chains))],
         endpoints=[BacklogView.of(backlog) for backlog in await services.deliveries.backlogs()],
         feed_cursor=str(await services.events.end()),
     )
@@ -89,11 +131,35 @@ def _chain_row(chain: ChainView) -> list[str | None]:
         chain.name,
         chain.mode.value,
         "none" if chain.cursor is None else str(chain.cursor.height),
+        None if chain.lag is None else _lag(chain.lag, chain.lag_seconds),
         chain.follower or "nobody",
         str(chain.unsettled),
         str(len(chain.stranded or ())),
         None if chain.advanced_at is None else wire_time(chain.advanced_at),
         chain.trouble,
+    ]
+
+
+def _scans_line(one: UnfinishedScansView) -> str:
+    count = "1 scan reads" if one.scans == 1 else f"{one.scans:,} scans read"
+    waits = f"; waiting: {'; '.join(one.troubles)}" if one.troubles else ""
+    return f"the past of {one.chain}: {count}, at block {one.next_height}, down to {one.from_height}{waits}"
+
+
+def _lag(blocks: int, seconds: float | None) -> str:
+    return str(blocks) if seconds is None else f"{blocks} ({seconds:.0f} s)"
+
+
+def _node_row(chain: ChainView, node: NodeView, at: datetime) -> list[str | None]:
+    told = f"{node.state}, as told {wire_time(node.reported_at)}" if at - node.reported_at > FRESH else node.state.value
+    past = None if node.last_failure is None else f"well again; before: {node.last_failure}"
+    return [
+        chain.name,
+        node.name,
+        told,
+        wire_time(node.since),
+        None if node.tip_height is None else str(node.tip_height),
+        node.reason or past,
     ]
 
 

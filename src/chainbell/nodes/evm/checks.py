@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from chainbell.domain.chain import BlockCheck, BlockRef
-from chainbell.nodes.errors import BadAnswerError
+from chainbell.nodes.errors import BadAnswerError, BadLogsError
 from chainbell.nodes.evm.bloom import bloom_of
 from chainbell.nodes.evm.hexdata import data, hash32, quantity, to_hex
 
@@ -21,7 +21,8 @@ def check_block(
     chain: the last cumulative gas is ``gasUsed`` (``gas``), and the bloom of all logs is ``logsBloom`` (``bloom``).
 
     Raises:
-        BadAnswerError: one of these does not hold; the message says which.
+        BadLogsError: the logs do not hold; the message says which.
+        BadAnswerError: something else does not.
 
     """
     transactions = block["transactions"]
@@ -62,13 +63,13 @@ def _check_logs(receipt: dict[str, Any], block_hash: str, first: int) -> int:
     for log in receipt["logs"]:
         if not _same_hash(log["blockHash"], block_hash) or not _same_hash(log["transactionHash"], transaction_hash):
             message = f"log {expected} is of another block or transaction than its receipt"
-            raise BadAnswerError(message)
+            raise BadLogsError(message)
         if quantity(log["logIndex"]) != expected:
             message = f"log {expected} is missing: found index {quantity(log['logIndex'])} in its place"
-            raise BadAnswerError(message)
+            raise BadLogsError(message)
         if log.get("removed"):
             message = f"log {expected} is marked as removed: the block is not on the node's chain any more"
-            raise BadAnswerError(message)
+            raise BadLogsError(message)
         expected += 1
     return expected
 
@@ -91,7 +92,7 @@ def _check_bloom(block: dict[str, Any], receipts: list[dict[str, Any]]) -> None:
             topics.update(log["topics"])
     if bloom_of(addresses, topics) != promised:
         message = "the logs do not make up the block's bloom: some are missing, or are not its own"
-        raise BadAnswerError(message)
+        raise BadLogsError(message)
 
 
 def _same_hash(found: object, expected: object) -> bool:

@@ -44,6 +44,17 @@ def block_ref(block: object) -> BlockRef:
         return _ref(_object(block))
 
 
+def block_time(block: object) -> datetime:
+    """Read when a block was mined, by its own word.
+
+    Raises:
+        BadAnswerError: it is no block.
+
+    """
+    with refusing("a block's timestamp"):
+        return _timestamp(_object(block))
+
+
 def block_transactions(block: object) -> list[bytes]:
     """Read the hashes of a full block's transactions, in order.
 
@@ -71,7 +82,7 @@ def scan_block(block: object, receipts: object, listed: Mapping[str, bytes], che
     with refusing(f"block {ref.height} (0x{ref.hash.hex()})"):
         entries, answers = _objects(header["transactions"]), _objects(receipts)
         check_block(ref, header, answers, checks)
-        timestamp = datetime.fromtimestamp(_below(_TIMES, "timestamp", quantity(header["timestamp"])), UTC)
+        timestamp = _timestamp(header)
         miner, jovian = header.get("miner"), is_jovian(header.get("extraData"))
         transactions: list[ChainTransaction] = []
         movements: list[Movement] = []
@@ -81,6 +92,10 @@ def scan_block(block: object, receipts: object, listed: Mapping[str, bytes], che
             transactions.append(mined)
             movements += movements_of(mined, kind, entry, receipt, listed)
         return ScannedBlock(ref, timestamp, tuple(transactions), tuple(movements))
+
+
+def _timestamp(header: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(_below(_TIMES, "timestamp", quantity(header["timestamp"])), UTC)
 
 
 def _kind(entry: dict[str, Any]) -> int:

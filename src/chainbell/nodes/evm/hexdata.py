@@ -90,7 +90,7 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except BadAnswerError as error:
         message = f"{what}: {error}"
-        raise BadAnswerError(message) from None
+        raise type(error)(message) from None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         message = f"{what}: malformed ({type(error).__name__}: {shown(str(error))})"
         raise BadAnswerError(message) from error

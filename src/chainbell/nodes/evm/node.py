@@ -1,20 +1,30 @@
 """One node of an EVM chain: its tip, its blocks read whole and checked, and what its contracts say of themselves."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 from chainbell.domain.block import ScannedBlock
-from chainbell.domain.chain import BlockCheck, BlockRef
-from chainbell.nodes.errors import RpcError, WrongChainError, answered_by
+from chainbell.domain.chain import BlockCheck, BlockRef, Capability
+from chainbell.domain.node import Tip
+from chainbell.nodes.errors import (
+    BadAnswerError,
+    BadLogsError,
+    LacksCapabilityError,
+    RpcError,
+    WrongChainError,
+    answered_by,
+)
 from chainbell.nodes.evm.blocks import BlockReader, known, ref_of_hash, ref_of_height
-from chainbell.nodes.evm.decode import block_ref
+from chainbell.nodes.evm.decode import block_ref, block_time
 from chainbell.nodes.evm.hexdata import octets, quantity, to_hex
 from chainbell.nodes.evm.token import DECIMALS_CALL, SYMBOL_CALL, TokenFacts, decimals_of, symbol_of
 from chainbell.nodes.identity import NodeIdentity
 from chainbell.nodes.pipeline import in_order
 from chainbell.nodes.rpc import Request, Rpc
 
+PROOF_BLOCKS = 8
+"""How far below an empty tip a block with transactions is looked for, that receipts can be proved on."""
 _NO_FINALITY = {-39001, -32602, -32601, -32000}
 """Errors that say "nothing is final": unknown block (execution-apis), no such tag, or none yet (go-ethereum)."""
 _REVERTED = 3
@@ -35,6 +45,7 @@ class EvmNode:
         self._blocks = BlockReader(rpc.name, self._ask, checks)
         self._accepted: NodeIdentity | None = None
         self._confirmed_connections = 0
+        self._heard: Callable[[Tip], None] | None = None
         self.list_tokens(contracts)
 
     @property
@@ -62,6 +73,38 @@ class EvmNode:
         self._accepted = identity
         self._confirmed_connections = self._rpc.connections
 
+    def tell_tips(self, heard: Callable[[Tip], None]) -> None:
+        """Call ``heard`` with each tip that is read from now on."""
+        self._heard = heard
+
+    async def confirm(self) -> None:
+        """Make the node prove again that it is the one that was accepted; nothing to do before.
+
+        Raises:
+            WrongChainError: it is of another chain by now.
+            NodeError: it did not say.
+
+        """
+        self._confirmed_connections = -1
+        await self._confirm()
+
+    async def prove(self, promised: Collection[Capability]) -> None:
+        """Make the node show that it can do what is ``promised`` of it: read its tip whole, checks included.
+
+        Where the tip has no transactions, the few blocks below it are read too: nothing is proved on an empty block.
+
+        Raises:
+            LacksCapabilityError: it gives the block not whole, or not at all; the message says what it lacks.
+            NodeError: it did not answer.
+
+        """
+        try:
+            await self._read_tip_whole()
+        except (BadAnswerError, RpcError) as error:
+            lacking = [Capability.LOGS] if isinstance(error, BadLogsError) else sorted(promised)
+            message = f"{error}. So it lacks what this chain's nodes are promised to show: {', '.join(lacking)}"
+            raise LacksCapabilityError(message) from error
+
     async def tip(self) -> BlockRef:
         """Give the newest block.
 
@@ -71,7 +114,10 @@ class EvmNode:
         """
         (block,) = await self._ask([("eth_getBlockByNumber", ["latest", False])])
         with answered_by(self.name):
-            return block_ref(block)
+            ref, mined_at = block_ref(block), block_time(block)
+        if self._heard is not None:
+            self._heard(Tip(ref.height, mined_at))
+        return ref
 
     async def finalized(self) -> BlockRef | None:
         """Give the block that the node calls finalized; None when it has none, or does not know the tag.
@@ -156,6 +202,15 @@ class EvmNode:
     async def close(self) -> None:
         """Close the connections."""
         await self._rpc.close()
+
+    async def _read_tip_whole(self) -> None:
+        tip = await self.tip()
+        blocks = await self.blocks([tip])
+        if not blocks:
+            message = f"node {self.name}: it announces block {tip.height}, and does not give it"
+            raise BadAnswerError(message)
+        if not blocks[0].transactions:
+            await self.blocks_from(max(tip.height - PROOF_BLOCKS, 1), tip.height - 1)
 
     async def _view(self, contract: bytes, selector: str) -> bytes:
         """Call a view function; nothing when the contract refuses the call."""
