@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 ARGS ?=
 
-.PHONY: help setup nodes demo run test soak check format lock
+.PHONY: help setup nodes demo run test soak bench check format lock
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ test: setup nodes ## every test, in its short form; ARGS goes to pytest
 
 soak: setup nodes ## long tests in their full form, with fresh seeds that are printed
 	@$(PYTEST) -n 2 --dist worksteal -q --soak $(ARGS)
+
+bench: setup ## measure: ARGS=NAME for one, ARGS=--long for larger sizes; see bench/README.md
+	@$(BIN)/python tools/install-nodes anvil >&2
+	@$(BIN)/python -m bench $(ARGS)
 
 check: setup ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff format --check --quiet . || { echo "run make format" >&2; exit 1; }

@@ -17,13 +17,13 @@ from rich.table import Table
 
 from bench import catchup, commit, delivery, growth, idle, latency
 from bench.machine import machine_facts
-from bench.measurement import Measurement
+from bench.measurement import Measurement, Size
 
 RESULTS = Path(__file__).with_name("results.json")
-_LIMIT_SECONDS = {False: 300.0, True: 3600.0}
-"""How long one group of measurements may take, short and long; one that takes longer is said not to have finished."""
+_LIMIT_SECONDS = {Size.SMOKE: 120.0, Size.SHORT: 300.0, Size.LONG: 3600.0}
+"""How long one group of measurements may take; one that takes longer is said not to have finished."""
 
-Bench: TypeAlias = Callable[[bool], Awaitable[Sequence[Measurement]]]
+Bench: TypeAlias = Callable[[Size], Awaitable[Sequence[Measurement]]]
 BENCHES: dict[tuple[str, ...], Bench] = {
     ("evm_catchup_vs_raw_fetch",): catchup.measure,
     ("evm_catchup_addresses_growth", "watcher_memory_growth"): growth.measure,
@@ -50,7 +50,7 @@ def main() -> int:
     began = time.monotonic()
     for names, bench in chosen.items():
         print(f"measuring {', '.join(names)} ...", file=sys.stderr, flush=True)
-        outcome = asyncio.run(_run(bench, long=arguments.long))
+        outcome = asyncio.run(_run(bench, arguments.size))
         if isinstance(outcome, BaseException):
             unfinished |= dict.fromkeys(names, f"{type(outcome).__name__}: {outcome}")
         else:
@@ -59,17 +59,17 @@ def main() -> int:
     _print(measured, unfinished, facts)
     report = {
         "machine": facts,
-        "long": arguments.long,
-        "measurements": list(map(_to_json, measured)),
+        "size": arguments.size.value,
+        "measurements": [_to_json(one) for one in measured],
         "unfinished": unfinished,
     }
     RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 1 if unfinished else 0
 
 
-async def _run(bench: Bench, *, long: bool) -> Sequence[Measurement] | BaseException:
+async def _run(bench: Bench, size: Size) -> Sequence[Measurement] | BaseException:
     """Return what went wrong instead of raising it: the other measurements go on."""
-    limited = asyncio.wait_for(bench(long), _LIMIT_SECONDS[long])
+    limited = asyncio.wait_for(bench(size), _LIMIT_SECONDS[size])
     (outcome,) = await asyncio.gather(limited, return_exceptions=True)
     return outcome
 
@@ -78,7 +78,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     known = [name for names in BENCHES for name in names]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
-    parser.add_argument("--long", action="store_true", help="larger sizes, for as long as an hour each")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.set_defaults(size=Size.SHORT)
+    sizes.add_argument("--long", dest="size", action="store_const", const=Size.LONG, help="larger sizes, up to an hour each")
+    sizes.add_argument("--smoke", dest="size", action="store_const", const=Size.SMOKE, help="only show that everything runs")
     parsed = parser.parse_args(arguments)
     if unknown := set(parsed.names) - set(known):
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}: there are {', '.join(known)}")

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from bench.chain import BenchChain, full_chain
 from bench.database import BenchDatabase, fresh_database
-from bench.measurement import Aim, Measurement, in_pairs
+from bench.measurement import Aim, Measurement, Size, in_pairs
 from bench.reading import Reading, Task, read_in_a_process
 from bench.watching import forget_the_chain, watch_many
 
-BLOCKS = {False: int(__import__("os").environ.get("NB", "300")), True: 1500}
+BLOCKS = {Size.SMOKE: 32, Size.SHORT: 300, Size.LONG: 1500}
 WATCHED = 10_000
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``evm_catchup_vs_raw_fetch``."""
-    async with full_chain(BLOCKS[long]) as chain, fresh_database() as own:
+    async with full_chain(BLOCKS[size]) as chain, fresh_database() as own:
         await watch_many(own.database, WATCHED, chain.recipients)
         readings: list[Reading] = []
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from bench.chain import customer
 from bench.database import fresh_database
-from bench.measurement import Measurement, percentile
+from bench.measurement import Measurement, Size, percentile
 from bench.profiling import profiled
 from bench.reading import bench_definition
 from bench.sending import BOX, LOOPBACK
@@ -24,7 +24,7 @@ from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
 
-BLOCKS = {False: 120, True: 1000}
+BLOCKS = {Size.SMOKE: 8, Size.SHORT: 60, Size.LONG: 500}
 MOVEMENTS = 200
 ENDPOINTS = 10
 WATCHED = 10_000
@@ -32,7 +32,7 @@ _WARM = 5
 """Blocks before the first that counts: until then nothing is deep enough to succeed."""
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``commit_ms_p99``."""
     async with fresh_database() as own:
         await watch_many(own.database, WATCHED, [customer(number) for number in range(MOVEMENTS)])
@@ -40,15 +40,15 @@ async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every 
         for number in range(ENDPOINTS):
             await endpoints.create(NewEndpoint(f"http://127.0.0.1/{number}", Mode.TEST), now())
         with profiled("commit"):
-            milliseconds = await _commit_each(own.database, BLOCKS[long])
+            milliseconds = await _commit_each(own.database, BLOCKS[size])
         async with own.database.connection() as connection:
             events = await connection.fetchval("select count(*) from events")
             deliveries = await connection.fetchval("select count(*) from deliveries")
     counted = milliseconds[_WARM:]
     details: dict[str, object] = {
         "p50_ms": round(percentile(counted, 0.5), 1),
-        "events_per_block": round(events / BLOCKS[long]),
-        "deliveries_per_block": round(deliveries / BLOCKS[long]),
+        "events_per_block": round(events / BLOCKS[size]),
+        "deliveries_per_block": round(deliveries / BLOCKS[size]),
     }
     return [
         Measurement("commit_ms_p99", percentile(counted, 0.99), "ms", spread=(min(counted), max(counted)), details=details)

@@ -23,8 +23,13 @@ class BenchDatabase:
 async def fresh_database() -> AsyncIterator[BenchDatabase]:
     """Start a server in a folder of its own on the disk, and take both away at the end."""
     with tempfile.TemporaryDirectory(prefix="chainbell-bench-") as folder:
-        Path(folder).chmod(0o711)  # root hands the server to another account, which must get at its data
+        _let_through(Path(folder))
         async with embedded_server(Path(folder) / "data") as dsn, Database.open(dsn) as database:
             async with database.connection() as connection:
                 await migrate(connection)
             yield BenchDatabase(dsn, database)
+
+
+def _let_through(folder: Path) -> None:
+    """Let other accounts pass: root hands the server to one of them, which must get at its data."""
+    folder.chmod(0o711)

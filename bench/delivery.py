@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench.database import BenchDatabase, fresh_database
-from bench.measurement import Aim, Measurement, in_pairs
+from bench.measurement import Aim, Measurement, Size, in_pairs
 from bench.receiver import receiver_process
 from bench.sending import BOX, LOOPBACK, Task, sending_process
 from chainbell.domain.chain import Mode
@@ -15,7 +15,7 @@ from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.telemetry.clock import now
 
 ENDPOINTS = 10
-EVENTS = {False: int(__import__("os").environ.get("NE", "600")), True: 5000}
+EVENTS = {Size.SMOKE: 100, Size.SHORT: 600, Size.LONG: 5000}
 WORKERS = (1, 2, 4)
 _LOOK_SECONDS = 0.02
 
@@ -30,7 +30,8 @@ with event as (
     from generate_series($1::bigint, $1::bigint + $2::integer - 1) n, accounts a where a.mode = 'test' and a.is_default
     returning position, resource_id, account_id
 )
-insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at, updated_at)
+insert into deliveries (endpoint_id, event_position, resource_id, account_id, status, next_attempt_at, created_at,
+                        updated_at)
 select p.id, v.position, v.resource_id, v.account_id, 'pending', $3, $3, $3
 from event v cross join endpoints p order by v.position, p.id
 """
@@ -41,9 +42,9 @@ select exists (select from endpoints p
 _UNDELIVERED = "select count(*) from deliveries where status <> 'succeeded'"
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``delivery_vs_bare_client``, and ``deliveries_per_s`` of several workers."""
-    async with _backlogged(EVENTS[long]) as backlog:
+    async with _backlogged(EVENTS[size]) as backlog:
         transport: list[float] = []
 
         async def bare() -> float:

@@ -5,21 +5,22 @@ from collections.abc import Sequence
 from bench.catchup import follow_once
 from bench.chain import full_chain
 from bench.database import fresh_database
-from bench.measurement import Aim, Measurement, Pairs, in_pairs
+from bench.measurement import Aim, Measurement, Pairs, Size, in_pairs
 from bench.reading import Reading
 from bench.watching import watch_many
 
-BLOCKS = {False: int(__import__("os").environ.get("NB", "300")), True: 1500}
-FEW, MANY = 1_000, 1_000_000
+BLOCKS = {Size.SMOKE: 32, Size.SHORT: 300, Size.LONG: 1500}
+FEW = 1_000
+MANY = {Size.SMOKE: 10_000, Size.SHORT: 1_000_000, Size.LONG: 5_000_000}
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``evm_catchup_addresses_growth`` and ``watcher_memory_growth``."""
     few: list[Reading] = []
     many: list[Reading] = []
-    async with full_chain(BLOCKS[long]) as chain, fresh_database() as small, fresh_database() as large:
+    async with full_chain(BLOCKS[size]) as chain, fresh_database() as small, fresh_database() as large:
         await watch_many(small.database, FEW, chain.recipients[:FEW])
-        await watch_many(large.database, MANY, chain.recipients[:FEW])
+        await watch_many(large.database, MANY[size], chain.recipients[:FEW])
 
         async def with_few() -> float:
             few.append(await follow_once(chain, small))

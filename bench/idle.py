@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Sequence
 
 from bench.database import fresh_database
-from bench.measurement import Aim, Measurement
+from bench.measurement import Aim, Measurement, Size
 from bench.reading import bench_definition, following, reach
 from tests.nodes import Anvil
 from tests.rpcproxy import LyingProxy
 
 POLL_SECONDS = 0.25
-POLLS = {False: 80, True: 1200}
+POLLS = {Size.SMOKE: 20, Size.SHORT: 80, Size.LONG: 1200}
 _SETTLING_POLLS = 8
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``idle_rpc_calls_per_poll``: for a chain that settles by depth, and beside it for a finality tag."""
-    by_depth = await _calls_per_poll(POLLS[long], {})
-    by_tag = await _calls_per_poll(POLLS[long], {"required_confirmations": "finalized"})
+    by_depth = await _calls_per_poll(POLLS[size], {})
+    by_tag = await _calls_per_poll(POLLS[size], {"required_confirmations": "finalized"})
     return [
         Measurement("idle_rpc_calls_per_poll", by_depth, "calls", (Aim.AT_MOST, 1.0)),
         Measurement("idle_rpc_calls_per_poll (finality tag)", by_tag, "calls"),

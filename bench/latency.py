@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import orjson
 
 from bench.chain import customer
 from bench.database import BenchDatabase, fresh_database
-from bench.measurement import Aim, Measurement, percentile
+from bench.measurement import Aim, Measurement, Size, percentile
 from bench.receiver import receiver_here
 from bench.sending import LOOPBACK
 from bench.watching import watch_many
@@ -32,7 +31,7 @@ from chainbell.storage.sealing import SecretBox
 from chainbell.telemetry.clock import now
 from tests.nodes import CHECKOUT, Anvil, die_with_parent
 
-DEPOSITS = {False: int(os.environ.get("ND","200")), True: 2000}
+DEPOSITS = {Size.SMOKE: 10, Size.SHORT: 200, Size.LONG: 2000}
 POLL_SECONDS = 0.05
 HINTED_POLL_SECONDS = 30.0
 """So seldom that a hint has to do it."""
@@ -43,11 +42,11 @@ _KEY = bytes(range(32))
 _PATIENCE_SECONDS = 60.0
 
 
-async def measure(long: bool) -> Sequence[Measurement]:  # noqa: FBT001 - every bench is called so
+async def measure(size: Size) -> Sequence[Measurement]:
     """Measure ``evm_latency_poll_ms_*`` and ``evm_latency_hint_ms_*``."""
     measured: list[Measurement] = []
     for name, hinted, aim in (("poll", False, 250.0), ("hint", True, 100.0)):
-        milliseconds = await _deposits(DEPOSITS[long], hinted=hinted)
+        milliseconds = await _deposits(DEPOSITS[size], hinted=hinted)
         spread = (min(milliseconds), max(milliseconds))
         p50, p99 = percentile(milliseconds, 0.5), percentile(milliseconds, 0.99)
         details: dict[str, object] = {"deposits": len(milliseconds), "mean_ms": sum(milliseconds) / len(milliseconds)}

@@ -9,6 +9,15 @@ PAIRS = 5
 """Runs of the baseline and of ours, in turn; the median of their ratios counts."""
 
 
+class Size(Enum):
+    """How much is measured."""
+
+    SMOKE = "smoke"
+    """So little that it only shows that everything runs."""
+    SHORT = "short"
+    LONG = "long"
+
+
 class Aim(Enum):
     """Which side of its aim a figure should be on."""
 

@@ -117,9 +117,9 @@ async def reach(database: Database, tip: int, task: asyncio.Task[None]) -> None:
 
 
 async def _follow(task: Task) -> int:
-    async with Database.open(task.dsn) as database:
-        async with following(bench_definition(task.token), database, task.node) as follower:
-            await reach(database, task.tip, follower)
+    definition = bench_definition(task.token)
+    async with Database.open(task.dsn) as database, following(definition, database, task.node) as follower:
+        await reach(database, task.tip, follower)
     return task.tip
 
 

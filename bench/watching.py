@@ -9,13 +9,14 @@ CHAIN = "anvil"
 
 _WATCH = """
 insert into addresses (chain, address, account_id, watched_from, created_at)
-select $1, address, (select id from accounts where mode = 'test' and is_default), 0, $3 from unnest($2::bytea[]) as a (address)
+select $1, w.address, a.id, 0, $3
+from unnest($2::bytea[]) as w (address), accounts a where a.mode = 'test' and a.is_default
 """
 
 _WATCH_OTHERS = """
 insert into addresses (chain, address, account_id, watched_from, created_at)
-select $1, substring(sha256(('other ' || n)::bytea) for 20), (select id from accounts where mode = 'test' and is_default), 0, $3
-from generate_series(1, $2::integer) n
+select $1, substring(sha256(('other ' || n)::bytea) for 20), a.id, 0, $3
+from generate_series(1, $2::integer) n, accounts a where a.mode = 'test' and a.is_default
 """
 
 _FORGET = "truncate chains, blocks, coverage, transactions, fees, events, deliveries, attempts cascade"
@@ -25,8 +26,8 @@ async def watch_many(database: Database, count: int, recipients: Sequence[bytes]
     """Watch the recipients, and as many others as it takes to make up the count."""
     async with database.connection() as connection:
         await connection.execute(_WATCH, CHAIN, list(recipients), now())
-        await connection.execute(_WATCH_OTHERS, CHAIN, count - len(recipients), now(), timeout=300)
-        await connection.execute("vacuum analyze addresses", timeout=300)
+        await connection.execute(_WATCH_OTHERS, CHAIN, count - len(recipients), now(), timeout=900)
+        await connection.execute("vacuum analyze addresses", timeout=900)
 
 
 async def forget_the_chain(database: Database) -> None:

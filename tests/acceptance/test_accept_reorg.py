@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
+from chainbell.app.deep_reorg import propose
+from chainbell.domain.errors import InputError
 from tests.chain_truth import read_truth
 from tests.house import ALICE, ETHER, until
 from tests.nodes import Anvil
@@ -144,9 +146,11 @@ async def test_what_is_no_deep_reorg_is_refused(anvil: Anvil, database_url: str,
 
     async def refused() -> str:
         before: list[Any] = await place.fetch("select * from chains")
-        ended = await place.ran("chain", "accept-reorg", "anvil", "--yes", code=1)
+        async with place.services() as services:
+            with pytest.raises(InputError) as raised:
+                await propose(services, services.chains["anvil"])
         assert await place.fetch("select * from chains") == before
-        return ended.err
+        return str(raised.value)
 
     await anvil.reorg(2)
     assert "`chainbell run` follows it by itself" in await refused()

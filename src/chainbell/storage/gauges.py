@@ -21,6 +21,7 @@ select chain, count(*) as unfinished, sum(next_height - from_height + 1) as bloc
 from scans where finished_at is null group by chain
 """
 
+# Each order is that of a partial index, so that the planner takes it, whatever the statistics say.
 _BACKLOGS = """
 with share as (select greatest($2, $1 / greatest(1, count(*))) from endpoints where deleted_at is null)
 select case when not p.enabled then 'disabled' when p.failing_since is not null then 'failing' else 'answering' end as state,
@@ -29,10 +30,12 @@ select case when not p.enabled then 'disabled' when p.failing_since is not null 
 from endpoints p
 cross join lateral (
     select count(*) as count, min(created_at) as oldest from (
-        select d.created_at from deliveries d where d.endpoint_id = p.id and d.status = 'pending' limit (select * from share)) few) pending
+        select d.created_at from deliveries d where d.endpoint_id = p.id and d.status = 'pending'
+        order by d.resource_id, d.event_position limit (select * from share)) few) pending
 cross join lateral (
     select count(*) as count from (
-        select from deliveries d where d.endpoint_id = p.id and d.status = 'exhausted' limit (select * from share)) few) exhausted
+        select from deliveries d where d.endpoint_id = p.id and d.status = 'exhausted'
+        order by d.event_position limit (select * from share)) few) exhausted
 cross join lateral (
     select min(d.next_attempt_at) as at from deliveries d
     where d.endpoint_id = p.id and d.status = 'pending' and not d.waiting) due

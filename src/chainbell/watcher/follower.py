@@ -13,15 +13,17 @@ import structlog
 
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, UnavailableError
-from chainbell.domain.following import Committed, HeldElsewhere, KeptLedger, Outcome
+from chainbell.domain.following import Committed, HeldElsewhere, Outcome
 from chainbell.telemetry import metrics
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.watcher.doubts import Doubts
+from chainbell.watcher.first_start import first_ledger
 from chainbell.watcher.lease import RENEW_SECONDS, Lease, leased
 from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, WalkStep, check_linked
 from chainbell.watcher.ports import Commits, Ledger, N, Nodes
 from chainbell.watcher.read_ahead import ReadAhead
 from chainbell.watcher.token_check import TokenCheck
+from chainbell.watcher.trouble import Trouble
 
 BLOCKS_PER_COMMIT = 16
 CHECK_TOKENS_SECONDS = 60.0
@@ -57,6 +59,8 @@ class _Lead(Generic[N]):
     """When the cursor last moved, by the loop's clock."""
     check_tokens_at: float = 0.0
     finalized: BlockRef | None = None
+    ask_finalized_at: float = 0.0
+    """Between two blocks a node finalizes seldom more than once: it need not be asked at each poll."""
     settled: bool = False
     """Whether everything that is deep enough was promoted since the cursor and the finalized block last moved."""
     behind: int = 0
@@ -88,8 +92,7 @@ class Follower(Generic[N]):
         self._clock = clock
         self._log = structlog.get_logger().bind(chain=definition.name)
         self._tokens = TokenCheck(definition)
-        self._trouble: str | None = None
-        self._well = False
+        self._trouble = Trouble(definition.name, identity, ledger, self._log)
         self.leads = False
         """Whether this process holds the chain's lease."""
         self.leading = asyncio.Event()
@@ -102,9 +105,9 @@ class Follower(Generic[N]):
                 if await self._start():
                     await self._follow()
             except ChainHaltedError as error:
-                await self._report(str(error), halted=True)
+                await self._trouble.report(str(error), halted=True)
             except UnavailableError as error:
-                await self._report(str(error))
+                await self._trouble.report(str(error))
             await self._pause(at_most=RENEW_SECONDS)
 
     async def _start(self) -> bool:
@@ -114,31 +117,21 @@ class Follower(Generic[N]):
         node = await self._nodes.current()
         with self._blaming(node):
             identity = await node.identify()
-            first = await self._first_ledger(node)
+            first = await first_ledger(self._definition, node)
         if first is None:
-            await self._report(f"the node has not reached start_height {self._definition.start_height} yet")
+            await self._trouble.report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
         if await self._ledger.start(self._definition, identity.genesis_hash, first, self._clock()):
             self._log.info("chain started", height=first.cursor.height, block=f"0x{first.cursor.hash.hex()}")
             reached(Checkpoint.CHAIN_STARTED)
         return True
 
-    async def _first_ledger(self, node: N) -> KeptLedger | None:
-        """Read the first cursor and what lies below it: its own block, too, may be reorganised away."""
-        start_height = self._definition.start_height
-        height = (await node.tip()).height if start_height is None else max(start_height - 1, 0)
-        refs = await node.headers(max(height - self._definition.reorg_limit, 0), height)
-        if not refs or refs[-1].height < height:
-            return None
-        check_linked(refs[0].height, refs)
-        return KeptLedger(tuple(refs))
-
     async def _follow(self) -> None:
         """Step for as long as the lease is ours."""
         async with leased(self._ledger, self._definition.name, self._identity) as lease:
-            self._well = False
+            self._trouble.is_over = False
             if isinstance(lease, HeldElsewhere):
-                self._log_once(f"{lease.follower} follows this chain; we wait for its lease to end")
+                self._trouble.log_once(f"{lease.follower} follows this chain; we wait for its lease to end")
                 return
             if not await self._ledger.redefine(self._definition, lease.fence):
                 return
@@ -165,12 +158,12 @@ class Follower(Generic[N]):
         except NodeError as error:
             self.leading.clear()
             await lead.ahead.drop()
-            await self._report(str(error))
+            await self._trouble.report(str(error))
             return Progress.WAITING
         if progress not in {Progress.MOVED, Progress.IDLE}:
             self.leading.clear()
-        elif not self._well:
-            await self._recover(lead.local.cursor)
+        else:
+            await self._trouble.end(lead.local.cursor)
         if progress is Progress.MOVED:
             lead.moved_at = _monotonic()
         return progress
@@ -207,7 +200,7 @@ class Follower(Generic[N]):
             raise NodeBehindError(trouble)
         lead.behind += 1
         if lead.behind >= BEHIND_POLLS:
-            await self._report(trouble)
+            await self._trouble.report(trouble)
         return Progress.WAITING
 
     def _ask_another_when_still(self, lead: _Lead[N], node: N, tip: BlockRef) -> None:
@@ -220,7 +213,10 @@ class Follower(Generic[N]):
     async def _settle(self, lead: _Lead[N], node: N) -> Progress:
         """Promote what is deep enough, where that may have changed without a new block."""
         self.leading.set()
+        if lead.settled and _monotonic() < lead.ask_finalized_at:
+            return Progress.IDLE
         finalized = await self._read_finalized(node)
+        lead.ask_finalized_at = _monotonic() + self._definition.block_seconds
         if lead.settled and finalized == lead.finalized:
             return Progress.IDLE
         outcome = await self._commits.settle(lead.lease.fence, lead.local.cursor, finalized, self._clock())
@@ -280,7 +276,7 @@ class Follower(Generic[N]):
                 if lead.doubts.alone_too_deep(node, self._nodes.usable()):
                     raise NodeError(trouble)
                 lead.too_deep = (foreign.hash, cursor.hash)
-                await self._report(trouble, halted=True)
+                await self._trouble.report(trouble, halted=True)
         return Progress.WAITING
 
     async def _walk_down(self, local: LocalChain, node: N, passed: list[BlockRef]) -> WalkStep:
@@ -342,26 +338,6 @@ class Follower(Generic[N]):
         metrics.COMMITS_THROWN_AWAY.labels(self._definition.name).inc()
         self._log.warning("thrown away", reason=outcome.reason)
         return False
-
-    async def _recover(self, cursor: BlockRef) -> None:
-        self._log.info("following", height=cursor.height)
-        self._well, self._trouble = True, None
-        await self._ledger.note_trouble(self._definition.name, self._identity, None)
-
-    async def _report(self, trouble: str, *, halted: bool = False) -> None:
-        """Say what keeps the chain from going on, in the log and to who asks for its status."""
-        if self._log_once(trouble, halted=halted):
-            with suppress(UnavailableError):
-                await self._ledger.note_trouble(self._definition.name, self._identity, trouble, halted=halted)
-
-    def _log_once(self, trouble: str, *, halted: bool = False) -> bool:
-        """Log a trouble unless it is the last one still; an error where an operator must look."""
-        self._well = False
-        if trouble == self._trouble:
-            return False
-        self._trouble = trouble
-        (self._log.error if halted else self._log.warning)("waiting", reason=trouble)
-        return True
 
     async def _pause(self, at_most: float = math.inf) -> None:
         """Wait for the next poll, or for a hint that there is something to see."""

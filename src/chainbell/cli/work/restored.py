@@ -87,7 +87,7 @@ def _say_what_journals_know(findings: Findings) -> None:
     since = "" if reach is None else f" since {wire_time(reach)}"
     if begins is None:
         say(
-            f"no journal of this database was found: register again whatever was registered or removed{since}. Where this database was "
+            f"no journal of this database was found: register again whatever was registered or removed{since}. Where it was "
             "restored before, name the highest generation that any payload carried with --above-generation"
         )
         return

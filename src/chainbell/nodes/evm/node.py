@@ -100,6 +100,13 @@ class EvmNode:
         """
         try:
             await self._read_tip_whole()
+        except (BadAnswerError, RpcError):
+            await self._read_last_proof(promised)
+
+    async def _read_last_proof(self, promised: Collection[Capability]) -> None:
+        """Look a second time: a reorg between two answers looks like a node that lacks something."""
+        try:
+            await self._read_tip_whole()
         except (BadAnswerError, RpcError) as error:
             lacking = [Capability.LOGS] if isinstance(error, BadLogsError) else sorted(promised)
             message = f"{error}. So it lacks what this chain's nodes are promised to show: {', '.join(lacking)}"

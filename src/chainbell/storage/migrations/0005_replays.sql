@@ -28,5 +28,6 @@ create index replays_of_endpoint on replays (endpoint_id, created_at, id);
 create index events_by_time on events (mode, created_at, position);
 -- Listings go endpoint by endpoint. An index over all of them only tempts PostgreSQL to read what others were sent.
 drop index deliveries_newest;
--- A page of what was given up, also where that is rare.
+-- A page of what waits or was given up, also where that is rare.
+create index deliveries_pending_newest on deliveries (endpoint_id, created_at, id) where status = 'pending';
 create index deliveries_exhausted_newest on deliveries (endpoint_id, created_at, id) where status = 'exhausted';
