@@ -14,7 +14,7 @@ import pytest
 from tests.nodes import die_with_parent
 from tests.running import entry
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 _SHOWN_LINES, _SHOWN = 30, 600
 
 

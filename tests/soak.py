@@ -136,7 +136,7 @@ async def told_to_the_end(home: House) -> None:
         (pending,) = await home.fetch("select count(*) as pending from deliveries where status = 'pending'")
         return await home.cursor_hash() == await home.anvil.block_hash() and pending["pending"] == 0
 
-    await until(everything_delivered, "the cursor is the tip and every delivery has ended", seconds=60)
+    await until(everything_delivered, "the cursor is the tip and every delivery has ended", seconds=120)
 
 
 async def judge(home: House, walk: Walk, receiver: Receiver, label: str) -> None:

@@ -26,6 +26,8 @@ from tests.nodes import Anvil
 from tests.processes import Life, life
 from tests.soak import Walk, define, judge, soak_environment, subscribe, told_to_the_end
 
+pytestmark = pytest.mark.timeout(300)
+
 TAKEN_OVER_SECONDS = 10.0
 """With leases of 1.5 s: enough for a machine under load, and far below the 30 s of the server's own timeout."""
 

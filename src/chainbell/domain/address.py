@@ -1,6 +1,7 @@
 """Addresses at the edge: text that people and nodes write, bytes inside."""
 
 import re
+from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
 
@@ -21,8 +22,12 @@ def parse_address(kind: ChainKind, text: str) -> bytes:
             return _parse_evm(text)
 
 
+@lru_cache(maxsize=16_384)
 def format_address(kind: ChainKind, address: bytes) -> str:
-    """Return an address as it is written: EVM in the mixed case of EIP-55."""
+    """Return an address as it is written: EVM in the mixed case of EIP-55.
+
+    Remembered: one block's events write each address many times, and its checksum was the dearest part of a commit.
+    """
     match kind:
         case ChainKind.EVM:
             return str(to_checksum_address(address))
