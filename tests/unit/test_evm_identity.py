@@ -63,7 +63,7 @@ ENDPOINT = Endpoint(
 
 def test_an_endpoint_shows_its_name_alone() -> None:
     """Neither repr nor str of an endpoint hold credentials or keys."""
-    assert repr(ENDPOINT) == "Endpoint(name='https://***@node.example/v3/***')"
+    assert repr(ENDPOINT) == "Endpoint(name='https://***@node.example/v3/***', rps=None)"
 
 
 def test_what_a_node_says_is_scrubbed() -> None:

@@ -30,8 +30,10 @@ class Pace:
 
     concurrency: int = 50
     """POSTs in flight."""
+    ahead: int = 50
+    """Deliveries claimed beyond those, so that a place that becomes free is filled without a look at the database."""
     per_endpoint: int = 8
-    """POSTs in flight at one endpoint."""
+    """POSTs in flight at one endpoint, and claimed for it."""
     unrecorded: int = 200
     """Results that are not written yet: with so many, nothing more is claimed."""
     lease_margin: timedelta = timedelta(seconds=10)
@@ -65,6 +67,8 @@ class DeliveryWorker:
         self._lease = sender.timeout + self._pace.lease_margin
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[Claimed] | None = None
+        self._places = asyncio.Semaphore(self._pace.concurrency)
+        self._stopping = False
         batching = Batching(breath=self._pace.breath)
         self._recorder = Recorder(store, batching, jitter=jitter, told=self._told)
         metrics.begin_deliveries(Outcome)
@@ -107,7 +111,9 @@ class DeliveryWorker:
     def _room(self) -> Room:
         concurrency = self._pace.concurrency
         return Room(
-            total=min(concurrency - len(self._running), self._pace.unrecorded - self._recorder.unrecorded),
+            total=min(
+                concurrency + self._pace.ahead - len(self._running), self._pace.unrecorded - self._recorder.unrecorded
+            ),
             per_endpoint=min(self._pace.per_endpoint, concurrency),
             failing=max(1, concurrency // 2),
             busy=Counter(claim.endpoint_id for claim in self._running.values()),
@@ -129,14 +135,21 @@ class DeliveryWorker:
 
     async def _deliver(self, claim: Claim, lease_ends: float) -> None:
         reached(Checkpoint.DELIVERY_CLAIMED)
+        async with self._places:
+            if not self._may_still_send(claim, lease_ends):
+                await self._give_back([claim])
+                return
+            attempt = await self._post(claim)
+        reached(Checkpoint.DELIVERY_POSTED)
+        self._recorder.add(claim, attempt, lease_ends)
+
+    def _may_still_send(self, claim: Claim, lease_ends: float) -> bool:
+        """Tell whether a claim that waited for its place is still sent; a POST must end within its lease."""
         latest_start = lease_ends - (self._sender.timeout + self._pace.lease_margin / 2).total_seconds()
         if _monotonic() > latest_start:
             _log.warning("delivery_given_back", **names_of(claim), reason="its lease was nearly over before it was sent")
-            await self._give_back([claim])
-            return
-        attempt = await self._post(claim)
-        reached(Checkpoint.DELIVERY_POSTED)
-        self._recorder.add(claim, attempt, lease_ends)
+            return False
+        return not self._stopping
 
     async def _post(self, claim: Claim) -> Attempt:
         if not claim.secrets:
@@ -185,6 +198,7 @@ class DeliveryWorker:
 
     async def _drain(self) -> None:
         """End in order: give back what was claimed and not started, let POSTs end, and record them."""
+        self._stopping = True
         if self._claiming is not None:
             await self._return_unstarted(self._claiming)
         if self._running or self._recorder.unrecorded:

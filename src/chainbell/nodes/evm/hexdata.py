@@ -6,6 +6,7 @@ https://ethereum.org/developers/docs/apis/json-rpc/#conventions; leading zeros o
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from chainbell.nodes.answers import shown
 from chainbell.nodes.errors import BadAnswerError
@@ -20,10 +21,17 @@ def quantity(value: object) -> int:
         BadAnswerError: it is not one.
 
     """
-    if isinstance(value, str) and _quantity(value):
-        return int(value, 16)
-    message = f"expected a 0x quantity, found {shown(value)}"
-    raise BadAnswerError(message)
+    number = _number(value) if isinstance(value, str) else None
+    if number is None:
+        message = f"expected a 0x quantity, found {shown(value)}"
+        raise BadAnswerError(message)
+    return number
+
+
+@lru_cache(maxsize=8192)
+def _number(text: str) -> int | None:
+    """Read a quantity; None where it is none. A block repeats most of its own: heights, indices, types, prices."""
+    return int(text, 16) if _quantity(text) else None
 
 
 def data(value: object, length: int) -> bytes:
