@@ -257,17 +257,23 @@ async def test_a_database_that_says_nothing_makes_it_unready(database_url: str, 
         await ask.until_ready(200)
         own = await asyncpg.connect(database_url)
         sessions = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-        frozen = [row["pid"] for row in await own.fetch(sessions)]
-        try:
-            for pid in frozen:
+        frozen: set[int] = set()
+
+        async def unready() -> bool:
+            """Freeze also the sessions that came meanwhile: the pool opens new ones."""
+            for pid in {row["pid"] for row in await own.fetch(sessions)} - frozen:
                 os.kill(pid, signal.SIGSTOP)
-            async with asyncio.timeout(20):
-                body = await ask.until_ready(503)
-            assert "has not answered" in body["detail"]
+                frozen.add(pid)
+            async with asyncio.timeout(10):
+                status, body = await ask.ready()
+            return status == 503 and "has not answered" in body["detail"]
+
+        try:
+            await until(unready, "it is not ready", seconds=60)
             assert (await ask.get("/health/live"))[0] == 200
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
+            await own.close()
         await ask.until_ready(200)
-        await own.close()
         assert await run.stop() == 0

@@ -27,7 +27,7 @@ class Batching:
     """Results in one transaction."""
     at_once: int = 2
     """Transactions at a time, so that deliveries leave database connections to everybody else."""
-    breath: timedelta = timedelta(milliseconds=10)
+    breath: timedelta = timedelta(milliseconds=5)
     """Least time between two of them: the first result is written at once, those that come meanwhile go together."""
 
 

@@ -40,7 +40,7 @@ class Pace:
     """How much longer a lease is than the longest POST. Half of it may pass between claim and POST."""
     poll: timedelta = timedelta(seconds=5)
     """Longest wait for a wake-up that never comes, and for the lease of a worker that died."""
-    breath: timedelta = timedelta(milliseconds=10)
+    breath: timedelta = timedelta(milliseconds=5)
     """Least time between two looks for work: what is freed meanwhile is filled by one query."""
     housekeeping: timedelta = timedelta(minutes=1)
 
