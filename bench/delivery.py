@@ -15,9 +15,9 @@ from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.telemetry.clock import now
 
 ENDPOINTS = 10
-EVENTS = {Size.SMOKE: 100, Size.SHORT: 600, Size.LONG: 5000}
+EVENTS = {Size.SMOKE: 100, Size.SHORT: 1500, Size.LONG: 6000}
 WORKERS = (1, 2, 4)
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 
 # Four events for each transaction, a hundred events apart, each with a body as long as a deposit's; to every endpoint.
 _BACKLOG = """

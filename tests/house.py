@@ -35,6 +35,7 @@ from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
 from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
+from chainbell.watcher.leading import Leading
 from tests.chain_truth import Truth
 from tests.nodes import Anvil
 
@@ -69,7 +70,7 @@ class House:
             clock=now,
         )
 
-    def scanner(self, leading: asyncio.Event) -> BackScanner[EvmNode]:
+    def scanner(self, leading: Leading) -> BackScanner[EvmNode]:
         scans = ScanStore(self.database)
         return BackScanner(self.definition, self.pool, scans, self.tracker(), leading=leading, clock=now)
 

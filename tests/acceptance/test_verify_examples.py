@@ -1,4 +1,4 @@
-"""The README's examples of verifying a webhook, run as they stand there against what Chainbell signs."""
+"""The examples of docs/verify.md for verifying a webhook, run as they stand there against what Chainbell signs."""
 
 import json
 import os
@@ -74,8 +74,10 @@ def cases() -> list[Case]:
 
 
 def example(language: str, mark: str) -> str:
-    """Return the one block of the README in this language that holds a text."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """Return the one block of the page in this language that holds a text."""
+    found = re.findall(
+        rf"^```{language}\n(.*?)^```$", (CHECKOUT / "docs" / "verify.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     (block,) = [block for block in found if mark in block]
     return str(block)
 

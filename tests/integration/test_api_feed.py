@@ -109,7 +109,8 @@ async def _told_in_generations(house: ApiHouse) -> None:
         async with house.database.connection() as connection:
             await connection.execute("update installation set generation = $1", generation)
             await connection.execute(
-                "insert into generations select $1, feed_position, now() from installation on conflict do nothing", generation
+                "insert into generations select $1, feed_position, now() from installation on conflict do nothing",
+                generation,
             )
         for number in numbers:
             await house.tell(number)

@@ -1,12 +1,14 @@
 """Accepting a deep reorg, in the test's own process: under the finalized tag, and where something moves meanwhile."""
 
+from dataclasses import replace
+
 import pytest
 
 from chainbell.app.deep_reorg import accept, propose
 from chainbell.app.services import Services
 from chainbell.config.node_url import NodeUrl
 from chainbell.config.settings import Settings
-from chainbell.domain.errors import ConflictError
+from chainbell.domain.errors import ConflictError, InputError
 from tests.builders_delivery import BOX
 from tests.house import ALICE, ETHER, House, caught_up, following, house, started, until
 from tests.nodes import Anvil
@@ -70,3 +72,38 @@ async def test_what_was_shown_must_still_hold(database_url: str) -> None:
             await accept(_services(home), proposal)
         assert await home.fetch("select * from chains") == before
         assert "deposit.reverted" not in await home.told()
+
+
+async def test_what_leaves_the_kept_blocks_after_the_limit_was_raised_can_be_accepted(database_url: str) -> None:
+    """Within the new limit, but below the oldest block kept under the old one: `run` stops, and the operator may go on."""
+    old_limit, raised, depth = 2, 20, 12
+    async with Anvil() as anvil, house(anvil, database_url, reorg_limit=old_limit) as home:
+        await anvil.mine(3 * raised)
+        async with following(home):
+            raw = await _with_a_success(home)
+            await anvil.mine(old_limit)
+            await caught_up(home)
+        await anvil.reorg(depth)
+        later = replace(home, definition=home.definition.model_copy(update={"reorg_limit": raised}))
+        async with following(later):
+            await until(later.in_trouble, "the chain has stopped")
+            proposal = await propose(_services(later), later.definition)
+            assert depth <= proposal.depth <= raised
+            await accept(_services(later), proposal)
+            await caught_up(later)
+            await anvil.resend(raw)
+            await anvil.mine(DEPTH)
+            await caught_up(later)
+        assert (await later.told())[-3:] == ["deposit.reverted", "deposit.awaiting_confirmation", "deposit.success"]
+        await later.check_stories()
+
+
+async def test_what_run_follows_by_itself_is_refused(database_url: str) -> None:
+    """A reorg that the kept blocks and the limit reach is the follower's, and the command says so."""
+    async with Anvil() as anvil, house(anvil, database_url, reorg_limit=LIMIT) as home:
+        await anvil.mine(3 * LIMIT)
+        async with following(home):
+            await _with_a_success(home)
+        await anvil.reorg(LIMIT)
+        with pytest.raises(InputError, match=r"`chainbell run` follows it by itself"):
+            await propose(_services(home), home.definition)

@@ -3,13 +3,18 @@
 import random
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from chainbell.domain.following import Committed, Stale
 from chainbell.storage.chains import ChainStates
 from chainbell.telemetry.clock import now
+from chainbell.watcher import follower
 from tests.chain_truth import read_truth
 from tests.house import ALICE, BOB, ETHER, caught_up, following, house, started, until
 from tests.nodes import Anvil, RpcError
+from tests.rpcproxy import Answer, LyingProxy
 
 
 async def test_a_coin_deposit_goes_through_its_lifecycle(anvil: Anvil, database_url: str) -> None:
@@ -380,3 +385,59 @@ async def test_what_is_told_equals_the_chain_after_a_random_walk(
         truth = await read_truth(anvil.url, set(people), {token}, first, 3)
         assert await home.truths() == truth, f"seed {seed}"
         await home.check_stories()
+
+
+async def test_a_watched_payer_of_a_token_that_was_taken_off_the_list(anvil: Anvil, database_url: str) -> None:
+    """Its fee is counted in no record, because there is none; the chain goes on."""
+    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
+    payer = anvil.accounts[0]
+    async with house(anvil, database_url, tokens=[(token, "TUSD", 6)]) as home, following(home):
+        await started(home)
+        await home.watch(ALICE)
+        await home.watch(payer)
+        await anvil.token_transfer(token, payer, ALICE, 5)
+        await caught_up(home)
+    async with house(anvil, database_url) as home, following(home):
+        await anvil.token_transfer(token, payer, ALICE, 6)
+        await anvil.mine(5)
+        await caught_up(home)
+        assert [row["counted_in"] for row in await home.fetch("select * from fees order by block_height")][1:] == [None]
+
+
+async def test_what_was_read_ahead_is_read_again_for_a_token_that_comes_on(
+    anvil: Anvil, lying_proxy: LyingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is found well while we catch up is matched in every block from which on it is said to be covered."""
+    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
+    monkeypatch.setattr(follower, "CHECK_TOKENS_SECONDS", 0.3)
+    well = False
+
+    def no_code(asked: str, _params: list[Any], answer: Answer) -> Answer:
+        return answer | {"result": "0x"} if asked == "eth_getCode" and not well else answer
+
+    lying_proxy.rule = no_code
+    async with house(anvil, database_url, node_urls=[lying_proxy.url], tokens=[(token, "TUSD", 6)]) as home:
+        async with following(home):
+            await started(home)
+            await home.watch(ALICE)
+        for _ in range(400):
+            await anvil.token_transfer(token, anvil.accounts[0], ALICE, 7)
+        async with following(home):
+
+            async def on_its_way() -> bool:
+                return await home.cursor() > 100
+
+            await until(on_its_way, "a part is read")
+            well = True
+            await caught_up(home)
+
+            async def covered() -> bool:
+                await anvil.mine(1)
+                return ("token", token, True) in await home.coverage()
+
+            await until(covered, "the token is covered")
+            await caught_up(home)
+        (since,) = await home.fetch("select max(from_height) as height from coverage where token <> ''")
+        seen = {row["block_height"] for row in await home.records()}
+        paid = [height for height in range(2, 402) if height >= since["height"]]
+        assert set(paid) <= seen

@@ -7,16 +7,18 @@ from typing import Any
 
 import orjson
 
+from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import Mode
 from chainbell.domain.delivery import WebhookVersion
 from chainbell.domain.following import Stale
-from chainbell.domain.history import History
+from chainbell.domain.history import History, ScanWindow
 from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.storage.scans import ScanStore, open_scan
 from chainbell.storage.sealing import SecretBox
 from chainbell.telemetry import checkpoints
 from chainbell.telemetry.checkpoints import Checkpoint
 from chainbell.telemetry.clock import now
+from chainbell.watcher.leading import Leading
 from tests.chain_truth import read_truth
 from tests.house import ALICE, BOB, ETHER, House, caught_up, following, house, started, until
 from tests.nodes import Anvil
@@ -161,7 +163,7 @@ async def test_a_scan_over_a_reorg(anvil: Anvil, database_url: str) -> None:
         await anvil.send(anvil.accounts[1], ALICE, 5)
         follower = asyncio.create_task(home.follower().run())
         await caught_up(home)
-        assert isinstance(await tracker.look_back(window, read_before, now()), Stale)
+        assert isinstance(await tracker.look_back(await home.fence(), window, read_before, now()), Stale)
         follower.cancel()
         await asyncio.wait([follower])
         async with following(home):
@@ -259,7 +261,8 @@ async def test_scans_that_meet_go_on_as_one(anvil: Anvil, database_url: str) -> 
         windows = []
         while window := await scans.next_window("anvil", 16):
             windows.append((window.highest, window.lowest, len(window.scan_ids)))
-            await tracker.look_back(window, await node.blocks_from(window.lowest, window.highest), now())
+            blocks = await node.blocks_from(window.lowest, window.highest)
+            await tracker.look_back(await home.fence(), window, blocks, now())
             if len(windows) == 1:
                 await home.watch_past(BOB, 20, notify=True)
         height = await home.cursor()
@@ -288,7 +291,7 @@ async def test_a_scan_of_the_whole_chain_tells_what_is_missing_alone(anvil: Anvi
         await _looked_back(home)
         assert await home.truths() == await read_truth(anvil.url, {ALICE}, {token}, first, 3)
         (told, found) = sorted(await home.records(), key=lambda row: bytes(row["asset"]))
-        assert (told["historical_until"], found["historical_until"]) == (None, await home.cursor() + 1)
+        assert (told["historical_until"], found["historical_until"]) == (None, first + 1)
         await home.check_stories()
 
 
@@ -313,3 +316,95 @@ async def test_a_scan_cut_off_in_the_middle_goes_on(anvil: Anvil, database_url: 
             checkpoints.listen(lambda _point: None)
         assert await home.truths() == await read_truth(anvil.url, {ALICE}, set(), first, 3)
         await home.check_stories()
+
+
+async def test_newer_scans_never_starve_older_ones(anvil: Anvil, database_url: str) -> None:
+    """While new scans begin at the tip again and again, the oldest goes down all the same."""
+    async with house(anvil, database_url) as home:
+        async with following(home):
+            await started(home)
+            await anvil.mine(300)
+            await caught_up(home)
+        leading, fence = Leading(), await home.fence()
+        scanner, tracker, node = home.scanner(leading), home.tracker(), await home.pool.current()
+        await home.watch_past(ALICE, 1, notify=True)
+        for number in range(60):
+            await home.watch_past(f"0x{number:040x}", 1, notify=True)
+            for _ in range(2):
+                window = await scanner._next_window()
+                if window is not None:
+                    blocks = await node.blocks_from(window.lowest, window.highest)
+                    assert not isinstance(await tracker.look_back(fence, window, blocks, now()), Stale)
+        (oldest,) = await home.fetch("select finished_at from scans order by created_at, id limit 1")
+        assert oldest["finished_at"] is not None
+
+
+async def test_a_process_that_lost_the_chain_finishes_nobodys_scan(anvil: Anvil, database_url: str) -> None:
+    """A scan read by who slept, under an older definition, is thrown away; who leads now finds the token's deposit."""
+    token = await anvil.deploy("Token", "Test USD", "TUSD", 6, 10**12)
+    first = await anvil.height() + 1
+    await anvil.token_transfer(token, anvil.accounts[0], ALICE, 5)
+    await anvil.mine(4)
+    async with house(anvil, database_url) as old, house(anvil, database_url, tokens=[(token, "TUSD", 6)]) as new:
+        async with following(old):
+            await started(old)
+            await anvil.mine(1)
+            await caught_up(old)
+        before, node = await old.fence(), await old.pool.current()
+        node.list_tokens(())
+        follower = asyncio.create_task(new.follower().run())
+
+        async def covered() -> bool:
+            return ("token", token, True) in await new.coverage()
+
+        await until(covered, "the token is covered")
+        follower.cancel()
+        await asyncio.wait([follower])
+        await new.watch_past(ALICE, first, notify=True)
+        window = await ScanStore(old.database).next_window("anvil", 16)
+        assert window is not None
+        blocks = await node.blocks_from(window.lowest, window.highest)
+        assert isinstance(await old.tracker().look_back(before, window, blocks, now()), Stale)
+        async with following(new):
+            await _looked_back(new)
+        assert [row["amount"] for row in await new.records()] == [5]
+
+
+async def test_a_chain_that_stopped_finishes_no_scan(anvil: Anvil, database_url: str) -> None:
+    """What was read before a reorg that is too deep is not told after it: nothing succeeds on a branch that was left."""
+    first = await anvil.height() + 1
+    await anvil.send(anvil.accounts[0], ALICE, ETHER)
+    await anvil.mine(12)
+    async with house(anvil, database_url, reorg_limit=4) as home:
+        follower = home.follower()
+        scanner = home.scanner(follower.leading)
+        read, was_read, may_go_on = scanner._read, asyncio.Event(), asyncio.Event()
+
+        async def slow(window: ScanWindow) -> list[ScannedBlock] | None:
+            blocks = await read(window)
+            was_read.set()
+            await may_go_on.wait()
+            return blocks
+
+        scanner._read = slow  # type: ignore[method-assign] # a node that takes its time
+        task = asyncio.create_task(follower.run())
+        await started(home)
+        await anvil.mine(1)
+        await caught_up(home)
+        await home.watch_past(ALICE, first, notify=True)
+        fence, window = await follower.leading.wait(), await scanner._next_window()
+        assert window is not None
+        going_on = asyncio.create_task(scanner._go_on(fence, window))
+        await was_read.wait()
+        await anvil.reorg(13)
+
+        async def halted() -> bool:
+            (row,) = await home.fetch("select halted from chains")
+            return bool(row["halted"])
+
+        await until(halted, "the chain is halted")
+        may_go_on.set()
+        await going_on
+        assert await home.told() == []
+        task.cancel()
+        await asyncio.wait([task])

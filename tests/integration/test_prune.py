@@ -1,5 +1,6 @@
 """Pruning: the oldest part of the feed goes for good, and nothing that somebody waits for, or that ids depend on."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList, FeedCursor, FeedPage, PrunedAway
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.partitions import ensure_attempt_partitions
-from chainbell.storage.prune import Plan, Pruner
+from chainbell.storage.prune import Plan, Pruner, Step
 from chainbell.storage.watches import NewWatch, WatchStore
 from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
@@ -28,6 +29,7 @@ from chainbell.tracker.service import Tracker
 from tests import builders
 from tests.builders_delivery import BOX, make_backlog, make_endpoint, make_event
 from tests.feed_builders import with_a_chain
+from tests.house import until
 
 LONG_AGO = now() - timedelta(days=400)
 BEFORE = now() - timedelta(days=100)
@@ -109,6 +111,31 @@ async def test_a_delivery_that_is_replayed_meanwhile_stays(database_url: str) ->
         pruned = await prune(database, plan, BEFORE, _nothing)
         assert pruned.events == 2
         assert await _val(database, "select array_agg(position order by position) from events") == [3, 4]
+
+
+async def test_a_delivery_that_succeeds_while_a_step_looks_goes_with_its_event(database_url: str) -> None:
+    """Pending when the step begins to look, taken before it has seen all: it is seen as it stands once it is locked."""
+    async with Database.open(database_url) as database:
+        endpoint, _ = await make_endpoint(database)
+        ids = [(await make_event(database, endpoints=[endpoint], at=LONG_AGO))[1][0] for _ in range(4)]
+        await _run(database, "update deliveries set status = 'exhausted'")
+        plan = await Pruner(database).plan(BEFORE)
+        await _run(database, "update deliveries set status = 'pending' where id = $1", ids[2])
+        async with database.transaction() as holder:
+            await holder.execute("select from deliveries where id = $1 for update", ids[0])
+            step = asyncio.create_task(Pruner(database).step(plan.through, plan.cut))
+            await until(lambda: _somebody_waits(database), "the step waits for the first delivery")
+            await _run(database, "update deliveries set status = 'succeeded' where id = $1", ids[2])
+        assert await step == Step(4, 4)
+        assert await _val(database, "select count(*) from deliveries") == 0
+
+
+async def _somebody_waits(database: Database) -> bool:
+    sql = (
+        "select exists (select from pg_stat_activity "
+        "where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0)"
+    )
+    return bool(await _val(database, sql))
 
 
 async def test_whole_months_of_attempts_go_at_once(database_url: str) -> None:

@@ -92,7 +92,9 @@ def test_what_the_chain_creates_is_a_deposit_from_nobody() -> None:
         assert matching.addresses([mined_block]) == {OURS}
         seen = matching.inclusion(deposit(), mined_block, minted, None, None, view())
         assert (seen.execution, seen.counterparty, seen.amount) == (Execution.SUCCEEDED, None, 9)
-        assert matching.fees(mined_block, CAIP2, WATCHED, (), ())[mined.hash].counted_in == uid(TransactionType.TRANSFER)
+        assert matching.fees(mined_block, CAIP2, WATCHED, (), (), ASSETS)[mined.hash].counted_in == uid(
+            TransactionType.TRANSFER
+        )
 
 
 def test_what_is_looked_up() -> None:
@@ -135,7 +137,7 @@ def test_a_newborn_record_takes_account_customer_and_label_of_its_watch() -> Non
 
 def test_a_watched_sender_owes_its_fee_also_when_nothing_moved() -> None:
     """One entry per transaction, counted in no record where there is none."""
-    fees = matching.fees(block(100, others=[PAYS, on_chain(2)]), CAIP2, WATCHED, (), ())
+    fees = matching.fees(block(100, others=[PAYS, on_chain(2)]), CAIP2, WATCHED, (), (), ASSETS)
     assert list(fees) == [PAYS.hash]
     fee = fees[PAYS.hash]
     assert (fee.payer, fee.amount, fee.block, fee.counted_in) == (OURS, 21_000, point(100), None)
@@ -146,7 +148,7 @@ def test_a_fee_is_counted_in_one_record() -> None:
     coin = movement(PAYS, recipient=THEIRS)
     token = movement(PAYS, asset=TOKEN, recipient=OURS, log_index=3)
     mined = block(100, [coin, token])
-    fee = matching.fees(mined, CAIP2, WATCHED, (), ())[PAYS.hash]
+    fee = matching.fees(mined, CAIP2, WATCHED, (), (), ASSETS)[PAYS.hash]
     first = uid(TransactionType.TRANSFER)
     assert fee.counted_in == first
     for moved in (coin, token):
@@ -161,7 +163,7 @@ def test_a_transfer_that_somebody_else_paid_for_shows_no_fee() -> None:
     other = on_chain(1, sender=address(6))
     taken = movement(other, asset=TOKEN, sender=OURS, recipient=THEIRS)
     mined = block(100, [taken])
-    fee = matching.fees(mined, CAIP2, WATCHED | {address(6): watch(address(6))}, (), ())[other.hash]
+    fee = matching.fees(mined, CAIP2, WATCHED | {address(6): watch(address(6))}, (), (), ASSETS)[other.hash]
     assert fee.counted_in is None
     seen = matching.inclusion(transfer(), mined, taken, fee, None, view())
     assert (seen.fee, seen.fee_of) == (None, None)
@@ -171,7 +173,7 @@ def test_a_fee_is_paid_again_although_its_sender_is_watched_no_more() -> None:
     """An entry whose block was orphaned is completed by the block that includes it again; no account is needed."""
     told = transfer(uid=uid(TransactionType.TRANSFER), origin=Origin(OURS, 7))
     mined = block(101, [movement(PAYS, recipient=THEIRS)])
-    fee = matching.fees(mined, CAIP2, {}, {PAYS.hash}, [told])[PAYS.hash]
+    fee = matching.fees(mined, CAIP2, {}, {PAYS.hash}, [told], ASSETS)[PAYS.hash]
     assert (fee.account_id, fee.block, fee.counted_in) == (None, point(101), told.uid)
 
 
@@ -179,7 +181,7 @@ def test_a_fee_is_never_counted_in_a_record_that_is_not_there() -> None:
     """A sender watched no more gets no new record, so its fee cannot be counted in one."""
     mined = block(101, [movement(PAYS, recipient=THEIRS)])
     for told in ([], [deposit(uid="trx_other_side")]):
-        assert matching.fees(mined, CAIP2, {}, {PAYS.hash}, told)[PAYS.hash].counted_in is None
+        assert matching.fees(mined, CAIP2, {}, {PAYS.hash}, told, ASSETS)[PAYS.hash].counted_in is None
 
 
 def test_a_told_transfer_keeps_its_fee_when_it_comes_back_without_its_value() -> None:
@@ -187,7 +189,7 @@ def test_a_told_transfer_keeps_its_fee_when_it_comes_back_without_its_value() ->
     told = transfer(uid="trx_told", subject=subject(TransactionType.TRANSFER), origin=Origin(OURS, 7))
     failed = on_chain(1, sender=OURS, nonce=7, succeeded=False)
     mined = block(101, others=[failed])
-    fee = matching.fees(mined, CAIP2, WATCHED, (), [told])[failed.hash]
+    fee = matching.fees(mined, CAIP2, WATCHED, (), [told], ASSETS)[failed.hash]
     seen = matching.absence(told, mined, failed, fee, None, view())
     assert (seen.fee, seen.fee_of) == (21_000, "trx_told")
 

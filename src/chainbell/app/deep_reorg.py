@@ -16,11 +16,12 @@ from chainbell.domain.transaction import BlockPoint
 from chainbell.events.publish import publish
 from chainbell.nodes.evm.node import EvmNode
 from chainbell.storage.audit import Deed
+from chainbell.storage.chains import ChainStates
 from chainbell.storage.deep_reorg import AcceptedReorg, AcceptedReorgStore, DeepReorgs, Standing, TakenBack
 from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
-from chainbell.watcher.local_chain import check_linked
+from chainbell.watcher.local_chain import LocalChain, check_linked
 
 _LEASE = timedelta(seconds=8)
 """Long enough for the commit to begin, and no longer than a follower's is taken to be."""
@@ -76,10 +77,12 @@ async def propose(services: Services, definition: ChainDefinition) -> Proposal:
         ancestor = await _ancestor(reorgs, node, definition.name, standing.cursor.height)
         if ancestor is None:
             raise _nothing_in_common(definition, node)
-        if ancestor.height >= standing.cursor.height - standing.reorg_limit:
+        followed_from = await _lowest_followed(services, standing, definition)
+        if ancestor.height >= followed_from:
             message = (
                 f"the chain of {node.name} left ours above block {ancestor.height}, no deeper than reorg_limit "
-                f"({standing.reorg_limit}): `chainbell run` follows it by itself, there is nothing to accept"
+                f"({standing.reorg_limit}): `chainbell run` follows it by itself down to block {followed_from}, there is "
+                "nothing to accept"
             )
             raise InputError(message)
         ledger = await _ledger(node, ancestor, standing.reorg_limit)
@@ -145,6 +148,15 @@ async def _refuse_what_is_no_deep_reorg(
             "not go on, see in `chainbell status` what keeps it"
         )
     raise InputError(message)
+
+
+async def _lowest_followed(services: Services, standing: Standing, definition: ChainDefinition) -> int:
+    """Return the height of the lowest ancestor to which `run` follows a reorg by itself.
+
+    Fewer linked blocks than reorg_limit may be kept: after it was raised, or after several reorgs in a row.
+    """
+    kept = await ChainStates(services.database).kept(definition)
+    return LocalChain(kept, standing.reorg_limit).floor
 
 
 async def _has(node: EvmNode, block: BlockPoint) -> bool:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from chainbell.cli.options import Account, AsJson, Chain, Cursor, Limit, examples
+from chainbell.cli.options import LOOK, RUN, Account, AsJson, Chain, Cursor, Limit, examples
 
 _EVENT = "evt_6kq2mzt4l2m7q3w5vbe2xz6kfg"
 
@@ -17,16 +17,20 @@ StatusName = Literal[
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(
+        rich_help_panel=LOOK,
         epilog=examples(
             "chainbell transactions --chain ethereum --status SUCCESS",
             "chainbell transactions --address 0x52908400098527886E0F7030069857D2E4169EE7 --json",
-        )
+        ),
     )(transactions)
-    app.command(epilog=examples("chainbell events", "chainbell events --after MDo0Mg --limit 200 --json"))(events)
-    app.command(epilog=examples("chainbell deliveries --status exhausted", f"chainbell deliveries --event {_EVENT} --json"))(
-        deliveries
-    )
-    app.command(epilog=examples("chainbell status", "chainbell status --json"))(status)
+    app.command(
+        rich_help_panel=LOOK, epilog=examples("chainbell events", "chainbell events --after MDo0Mg --limit 200 --json")
+    )(events)
+    app.command(
+        rich_help_panel=LOOK,
+        epilog=examples("chainbell deliveries --status exhausted", f"chainbell deliveries --event {_EVENT} --json"),
+    )(deliveries)
+    app.command(rich_help_panel=RUN, epilog=examples("chainbell status", "chainbell status --json"))(status)
 
 
 def transactions(  # noqa: PLR0913 - one parameter for each option

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from chainbell.cli import address, api_key, chain, endpoint, listings, receiving, replaying, scan, service, upkeep
+from chainbell.cli.options import DECIDE, REGISTER
 from chainbell.domain.errors import ChainbellError
 
 app = typer.Typer(
@@ -20,10 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 service.register(app)
-app.add_typer(address.app, name="address")
-app.add_typer(endpoint.app, name="endpoint")
-app.add_typer(api_key.app, name="api-key")
-app.add_typer(chain.app, name="chain")
+app.add_typer(address.app, name="address", rich_help_panel=REGISTER)
+app.add_typer(endpoint.app, name="endpoint", rich_help_panel=REGISTER)
+app.add_typer(api_key.app, name="api-key", rich_help_panel=REGISTER)
+app.add_typer(chain.app, name="chain", rich_help_panel=DECIDE)
 listings.register(app)
 replaying.register(app)
 receiving.register(app)

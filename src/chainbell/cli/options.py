@@ -5,6 +5,13 @@ from uuid import UUID
 
 import typer
 
+# The groups of `chainbell --help`.
+RUN = "Run"
+REGISTER = "Register"
+LOOK = "Look"
+SEND_AGAIN = "Send again"
+DECIDE = "Decide"
+
 ModeName = Literal["live", "test"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, with the API's member names.")]

@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
-from chainbell.cli.options import examples
+from chainbell.cli.options import RUN, examples
 
 
 def register(app: typer.Typer) -> None:
     """Add this command."""
     app.command(
+        rich_help_panel=RUN,
         epilog=examples(
             "chainbell listen --secret whsec_... --port 9000",
             "chainbell listen --secret whsec_new... --secret whsec_old... --json",
-        )
+        ),
     )(listen)
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from chainbell.cli.options import AsJson, Cursor, Limit, examples
+from chainbell.cli.options import SEND_AGAIN, AsJson, Cursor, Limit, examples
 
 _MOST = 2**63 - 1
 _ID = "7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11"
@@ -14,14 +14,17 @@ _ID = "7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11"
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(
+        rich_help_panel=SEND_AGAIN,
         epilog=examples(
             "chainbell replay 42",
             f"chainbell replay --endpoint {_ID} --failed",
             f"chainbell replay --endpoint {_ID} --missing --since 2026-11-01T00:00:00Z",
             f"chainbell replay --endpoint {_ID} --since 2026-11-01T08:00:00Z --until 2026-11-01T12:00:00Z",
-        )
+        ),
     )(replay)
-    app.command(epilog=examples("chainbell replays", f"chainbell replays --endpoint {_ID} --json"))(replays)
+    app.command(
+        rich_help_panel=SEND_AGAIN, epilog=examples("chainbell replays", f"chainbell replays --endpoint {_ID} --json")
+    )(replays)
 
 
 def replay(  # noqa: PLR0913 - one parameter for each option

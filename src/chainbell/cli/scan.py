@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from chainbell.cli.options import AsJson, Chain, Cursor, Limit, examples
+from chainbell.cli.options import LOOK, AsJson, Chain, Cursor, Limit, examples
 
 app = typer.Typer(no_args_is_help=True, help="Blocks of the past that are read for addresses.")
 
@@ -14,7 +14,9 @@ _MOST = 2**63 - 1
 
 FromHeight = Annotated[
     int | None,
-    typer.Option(metavar="HEIGHT", min=0, max=_MOST, help="Read its past too, down to this block. Needs --notify or not."),
+    typer.Option(
+        metavar="HEIGHT", min=0, max=_MOST, help="Read the past too, down to this block. Needs --notify or --no-notify."
+    ),
 ]
 Notify = Annotated[
     bool | None,
@@ -28,13 +30,14 @@ Notify = Annotated[
 
 def register(main: typer.Typer) -> None:
     """Add these commands."""
-    main.add_typer(app, name="scan")
+    main.add_typer(app, name="scan", rich_help_panel=LOOK)
     main.command(
+        rich_help_panel=LOOK,
         epilog=examples(
             "chainbell coverage",
             "chainbell coverage ethereum --address 0x52908400098527886E0F7030069857D2E4169EE7",
             "chainbell coverage --json",
-        )
+        ),
     )(coverage)
 
 
@@ -102,7 +105,8 @@ def start(
 
 def coverage(
     chain: Annotated[
-        str | None, typer.Argument(metavar="[CHAIN]", help="Only of this chain. Default: all that were started.")
+        str | None,
+        typer.Argument(metavar="[CHAIN]", help="Only of this chain. Default: all that were started; with --json all."),
     ] = None,
     address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only of this watched address.")] = None,
     *,

@@ -6,21 +6,22 @@ import typer
 
 import chainbell
 from chainbell.app.roles import EVERY_ROLE, Role
-from chainbell.cli.options import examples
+from chainbell.cli.options import RUN, examples
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(
+        rich_help_panel=RUN,
         epilog=examples(
             "CHAINBELL_SCREENING=off CHAINBELL_NODES__ETHEREUM=https://node.example chainbell run",
             "CHAINBELL_API_PORT=8081 chainbell run --role watcher",
             "CHAINBELL_API_PORT=8082 chainbell run --role delivery --role api",
-        )
+        ),
     )(run)
-    app.command(epilog=examples("chainbell demo", "chainbell demo --once > webhooks.jsonl"))(demo)
-    app.command(epilog=examples("CHAINBELL_DATABASE_URL=postgresql://... chainbell migrate"))(migrate)
-    app.command(epilog=examples("chainbell version"))(version)
+    app.command(rich_help_panel=RUN, epilog=examples("chainbell demo", "chainbell demo --once > webhooks.jsonl"))(demo)
+    app.command(rich_help_panel=RUN, epilog=examples("CHAINBELL_DATABASE_URL=postgresql://... chainbell migrate"))(migrate)
+    app.command(rich_help_panel=RUN, epilog=examples("chainbell version"))(version)
 
 
 def run(

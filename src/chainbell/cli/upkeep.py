@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chainbell.cli.options import AsJson, Yes, examples
+from chainbell.cli.options import DECIDE, AsJson, Yes, examples
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
@@ -14,12 +14,13 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(
+        rich_help_panel=DECIDE,
         epilog=examples(
             "chainbell restored",
             "chainbell restored --journal a/registrations.ndjson --journal b/registrations.ndjson --lost-addresses lost",
-        )
+        ),
     )(restored)
-    app.command(epilog=examples("chainbell prune --before 2026-01-01"))(prune)
+    app.command(rich_help_panel=DECIDE, epilog=examples("chainbell prune --before 2026-01-01"))(prune)
 
 
 def restored(
@@ -58,7 +59,11 @@ def restored(
 def prune(
     before: Annotated[
         datetime,
-        typer.Option(formats=_FORMATS, metavar="TIME", help="ISO 8601, as in 2026-01-01; UTC unless it says otherwise."),
+        typer.Option(
+            formats=_FORMATS,
+            metavar="TIME",
+            help="As in 2026-01-01 or 2026-01-01T08:00:00Z; UTC unless it says otherwise.",
+        ),
     ],
     *,
     yes: Yes = False,

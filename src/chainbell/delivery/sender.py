@@ -151,6 +151,7 @@ class _Exchange:
             },
             content=body,
         )
+        request.headers.encoding = "ascii"  # as they are: else httpx finds that out anew at each look at them
         response = await transport.handle_async_request(request)
         try:
             self.status = response.status_code

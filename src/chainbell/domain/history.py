@@ -65,6 +65,4 @@ class ScannedWatch:
     """A watched address whose past is looked for."""
 
     watch: Watch
-    historical_until: int
-    """Height from which on an inclusion is no history any more."""
     notify: bool

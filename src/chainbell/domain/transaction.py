@@ -148,7 +148,7 @@ class Transaction:
     sequence: int = 0
     """Sequence of its last event; the first has 1."""
     historical_until: int | None = None
-    """Found by a scan of the past: history until it is included again at this height or above. None: found at the tip."""
+    """Found by a scan of the past: history until it is included *again* at this height or above. None: found at the tip."""
     silent: bool = False
     """History of which endpoints are not told; it is on the feed all the same."""
 

@@ -42,7 +42,8 @@ from told where d.id = told.id
 _HEALTH = """
 with noted as (
     select e.id, told.since from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as told (id, found, since)
-    join endpoints e using (id) where e.failing_since is not distinct from told.found order by e.id for update of e
+    join endpoints e using (id) where e.failing_since is not distinct from told.found order by e.id
+    for no key update of e
 )
 update endpoints e set failing_since = noted.since from noted where e.id = noted.id
 """

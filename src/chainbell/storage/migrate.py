@@ -8,6 +8,9 @@ from chainbell.domain.errors import ConfigurationError
 from chainbell.storage.database import Connection
 from chainbell.storage.locks import lock_migration
 
+LONGEST_SECONDS = 86_400.0
+"""An index over years of events takes as long as it takes."""
+
 _TABLE = """
 create table if not exists schema_migrations (
     name text primary key,
@@ -51,7 +54,7 @@ async def migrate(connection: Connection) -> list[str]:
         _refuse_a_foreign_schema(shipped, applied)
         missing = [migration for migration in shipped if migration.name not in applied]
         for migration in missing:
-            await connection.execute(migration.sql)
+            await connection.execute(migration.sql, timeout=LONGEST_SECONDS)
             await connection.execute(
                 "insert into schema_migrations (name, sha256) values ($1, $2)", migration.name, migration.sha256
             )

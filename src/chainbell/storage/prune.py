@@ -35,16 +35,11 @@ where d.status = 'exhausted' and p.deleted_at is null and d.event_position <= $1
 
 _EVENTS = "select position from events where position <= $1 order by position limit $2 for update"
 
-# Who waits for nothing; what turns pending before we have it locked is left out here, and found by the next statement.
-_ENDED = """
-select d.id, d.event_position from deliveries d join endpoints p on p.id = d.endpoint_id
-where d.event_position between $1 and $2 and (d.status <> 'pending' or p.deleted_at is not null)
-order by d.id for update of d
-"""
-
-_AWAITED = """
-select min(d.event_position) from deliveries d join endpoints p on p.id = d.endpoint_id
-where d.event_position between $1 and $2 and d.status = 'pending' and p.deleted_at is null
+# One statement sees and locks them all, so that who waits is decided on what cannot change any more.
+_DELIVERIES = """
+select d.id, d.event_position, d.status = 'pending' and p.deleted_at is null as awaited
+from deliveries d join endpoints p on p.id = d.endpoint_id
+where d.event_position between $1 and $2 order by d.id for update of d
 """
 
 _COUNT_TELLINGS = """
@@ -145,10 +140,8 @@ class Pruner:
             if not rows:
                 return Step(0, 0)
             first, last = rows[0]["position"], rows[-1]["position"]
-            deliveries = await connection.fetch(_ENDED, first, last)
-            awaited: int | None = await connection.fetchval(_AWAITED, first, last)
-            if awaited is not None:
-                last = awaited - 1
+            deliveries = await connection.fetch(_DELIVERIES, first, last)
+            last = min([row["event_position"] - 1 for row in deliveries if row["awaited"]], default=last)
             if last < first:
                 return Step(0, 0)
             ids = [row["id"] for row in deliveries if row["event_position"] <= last]

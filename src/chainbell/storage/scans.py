@@ -24,7 +24,7 @@ _MEMBERS = "insert into scan_addresses (scan_id, address_id) select $1, unnest($
 # Scans that stand highest go on first, down to where the next ones wait: from there on they are one.
 _WINDOW = """
 with unfinished as (select * from scans where chain = $1 and finished_at is null),
-highest as (select max(next_height) as height from unfinished)
+highest as (select max(next_height) as height from unfinished where $3::uuid[] is null or id = any($3))
 select u.id, u.next_height, u.next_hash,
     greatest(
         u.next_height - $2 + 1,
@@ -54,11 +54,11 @@ where chain = $1 and finished_at is null and next_height > $2
 """
 
 _SCANNED = """
-select a.*, max(s.through_height) + 1 as historical_until, bool_or(s.notify) as notify
+select a.*, bool_or(s.notify) as notify
 from unnest($2::bytea[]) as wanted (address) join addresses a using (address) join scans s on s.id = any($3::uuid[])
 where a.chain = $1 and a.removed_at is null and (
     exists (select from scan_addresses m where m.scan_id = s.id and m.address_id = a.id)
-    or (s.account_id is null and a.created_at <= s.created_at)
+    or (s.account_id is null and a.watched_from <= s.through_height + 1)
 )
 group by a.id
 """
@@ -119,7 +119,7 @@ async def scanned_among(
     found: dict[bytes, ScannedWatch] = {}
     for portion in chunks(addresses):
         rows = await connection.fetch(_SCANNED, chain, portion, list(scan_ids))
-        found |= {row["address"]: ScannedWatch(to_watch(row), row["historical_until"], row["notify"]) for row in rows}
+        found |= {row["address"]: ScannedWatch(to_watch(row), row["notify"]) for row in rows}
     return found
 
 
@@ -129,10 +129,19 @@ class ScanStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def next_window(self, chain: str, most: int) -> ScanWindow | None:
-        """Return what to read next, `most` blocks at most; None where no scan is unfinished."""
+    async def unfinished(self, chain: str) -> tuple[str, ...]:
+        """Return the ids of every unfinished scan."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_WINDOW, chain, most)
+            rows = await connection.fetch("select id from scans where chain = $1 and finished_at is null", chain)
+        return tuple(str(row["id"]) for row in rows)
+
+    async def next_window(self, chain: str, most: int, among: Collection[str] | None = None) -> ScanWindow | None:
+        """Return what to read next, `most` blocks at most, for the highest scan (of `among`); None where none is unfinished.
+
+        Every other scan that stands at the same height is in it too.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_WINDOW, chain, most, None if among is None else list(among))
         if not rows:
             return None
         top = rows[0]

@@ -154,7 +154,10 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
             now,
         )
     except asyncpg.UniqueViolationError as error:
-        message = f"this address is watched on {wanted.chain} already: an address is registered once per chain"
+        message = (
+            f"this address is watched on {wanted.chain} already: an address is registered once per chain. "
+            "`chainbell scan start` reads the past of all that are"
+        )
         raise ConflictError(message) from error
     if row is None:
         message = "insert returned no row"

@@ -78,7 +78,7 @@ class Inclusion:
         fees: list[Fee] = []
         for block in blocks:
             known = self._known
-            paid = matching.fees(block, self._caip2, known.watches, known.unpaid, known.records)
+            paid = matching.fees(block, self._caip2, known.watches, known.unpaid, known.records, known.assets)
             self._return(block, book, paid)
             self._first_sight(block, book, paid)
             self._mark_conflicts(block, book)

@@ -86,7 +86,7 @@ def _paid(past: Past, block: ScannedBlock) -> dict[bytes, Fee]:
     """Return what the watched senders of a block paid; what is counted in a record already stays so."""
     hashes = {transaction.hash for transaction in block.transactions}
     records = [record for record in past.told if record.subject.tx_hash in hashes]
-    fees = matching.fees(block, past.chain.caip2, past.watches, (), records)
+    fees = matching.fees(block, past.chain.caip2, past.watches, (), records, past.assets)
     return {tx_hash: replace(fee, counted_in=past.counted.get(tx_hash) or fee.counted_in) for tx_hash, fee in fees.items()}
 
 
@@ -94,4 +94,4 @@ def _newborn(past: Past, sighting: matching.Sighting, now: datetime) -> Transact
     key = matching.asset_key(sighting, past.assets)
     newborn = matching.newborn(sighting, past.chain, key, past.asset_ids[key], now)
     scanned = past.scanned[sighting.side.address]
-    return replace(newborn, historical_until=scanned.historical_until, silent=not scanned.notify)
+    return replace(newborn, historical_until=scanned.watch.watched_from, silent=not scanned.notify)

@@ -134,19 +134,20 @@ def newborn(sighting: Sighting, chain: Chain, asset: AssetKey, asset_id: str, no
     )
 
 
-def fees(
+def fees(  # noqa: PLR0913 - what a block is matched against
     block: ScannedBlock,
     caip2: str,
     watches: Mapping[bytes, Watch],
     unpaid: Collection[bytes],
     told: Collection[Transaction],
+    assets: Collection[bytes],
 ) -> dict[bytes, Fee]:
     """Return what watched senders paid in a block, by transaction hash, also where nothing else moved.
 
     ``unpaid`` are entries of an orphaned block: they are paid again even when their sender is watched no more. ``told``
-    are the records that are there already of these transactions.
+    are the records that are there already of these transactions; only movements of ``assets`` get new ones.
     """
-    counted_in = _counted_in(block, caip2, watches, told)
+    counted_in = _counted_in(block, caip2, watches, told, assets)
     point = BlockPoint(block.ref.height, block.ref.hash)
     found = {}
     for transaction in block.transactions:
@@ -165,7 +166,11 @@ def fees(
 
 
 def _counted_in(
-    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], told: Collection[Transaction]
+    block: ScannedBlock,
+    caip2: str,
+    watches: Mapping[bytes, Watch],
+    told: Collection[Transaction],
+    assets: Collection[bytes],
 ) -> dict[bytes, str]:
     """Return the one record that each fee is counted in: that of the payer's first movement which has a record at all.
 
@@ -178,7 +183,7 @@ def _counted_in(
         payer, tx_hash = movement.transaction.sender, movement.transaction.hash
         if movement.sender == payer and (payer in watches or tx_hash in hashes_told):
             uid = next(sides(movement)).uid(caip2, movement)
-            if payer in watches or uid in uids:
+            if (payer in watches and movement.asset in assets) or uid in uids:
                 found.setdefault(tx_hash, uid)
     for record in sorted(told, key=lambda record: record.uid):
         subject = record.subject

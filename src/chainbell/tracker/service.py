@@ -17,6 +17,8 @@ from chainbell.tracker.look_back import Past, look_up_past, tell_past
 from chainbell.tracker.observations import Deepened, Orphaned
 from chainbell.tracker.ports import ChainCommit, ChainStore, Fee, Standing
 
+_ANOTHER_LEADS = Stale("another process follows this chain now")
+
 
 class Tracker:
     """Commits of one chain. Each demands the follower's fence, and the cursor that it was prepared on."""
@@ -79,7 +81,7 @@ class Tracker:
         reached(Checkpoint.RETRACTION_COMMITTED)
         return Committed(len(book.events))
 
-    async def look_back(self, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
+    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
         """Tell what scans find in blocks below the cursor, and move them on. The cursor stays where it is.
 
         The blocks are linked. The highest must be the one that all of these scans read next: that it is on our chain holds
@@ -87,6 +89,8 @@ class Tracker:
         """
         async with self._store.begin(self._name) as commit:
             standing = await commit.standing()
+            if standing.fence != fence:
+                return _ANOTHER_LEADS
             if not await commit.scan_down(window.scan_ids, blocks[-1].ref, blocks[0].ref, now):
                 return Stale("the scan was moved on, or back by a reorg, since its blocks were read")
             past = await look_up_past(commit, window.scan_ids, blocks, standing.chain, self._assets, now)
@@ -156,7 +160,7 @@ def _newest_first(transactions: Sequence[Transaction]) -> list[Transaction]:
 
 def _staleness(standing: Standing, fence: int, prepared_on: bytes) -> Stale | None:
     if standing.fence != fence:
-        return Stale("another process follows this chain now")
+        return _ANOTHER_LEADS
     if standing.cursor.hash != prepared_on:
         return Stale(f"the cursor is at {standing.cursor.height} now, not where this was prepared")
     return None

@@ -113,7 +113,9 @@ def _include(teller: _Teller, seen: Included) -> None:
         )
         raise ChainHaltedError(message)
     teller.confirmations = seen.view.depth(seen.block.height)
-    history = transaction.historical_until is not None and seen.block.height < transaction.historical_until
+    history = transaction.historical_until is not None and (
+        transaction.status is Status.UNSEEN or seen.block.height < transaction.historical_until
+    )
     teller.transaction = replace(
         transaction,
         block=seen.block,

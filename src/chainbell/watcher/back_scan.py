@@ -17,6 +17,7 @@ from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableErro
 from chainbell.domain.following import Committed
 from chainbell.domain.history import ScanWindow
 from chainbell.telemetry.checkpoints import Checkpoint, reached
+from chainbell.watcher.leading import Leading
 from chainbell.watcher.local_chain import check_linked
 from chainbell.watcher.ports import LookBack, N, Nodes, Scans
 
@@ -37,7 +38,7 @@ class BackScanner(Generic[N]):
         scans: Scans,
         commits: LookBack,
         *,
-        leading: asyncio.Event,
+        leading: Leading,
         clock: Callable[[], datetime],
     ) -> None:
         self._chain = definition.name
@@ -45,6 +46,8 @@ class BackScanner(Generic[N]):
         self._scans = scans
         self._commits = commits
         self._leading = leading
+        self._round: tuple[str, ...] = ()
+        self._turn = False
         self._clock = clock
         self._log = structlog.get_logger().bind(chain=definition.name)
 
@@ -52,10 +55,10 @@ class BackScanner(Generic[N]):
         """Read window after window, for ever."""
         pause = IDLE_SECONDS
         while True:
-            await self._leading.wait()
+            fence = await self._leading.wait()
             try:
-                window = await self._scans.next_window(self._chain, BLOCKS_PER_WINDOW)
-                went_on = window is not None and await self._go_on(window)
+                window = await self._next_window()
+                went_on = window is not None and await self._go_on(fence, window)
             except (UnavailableError, ChainHaltedError) as error:
                 self._log.warning("scan waits", reason=str(error))
                 window, went_on = None, False
@@ -65,13 +68,25 @@ class BackScanner(Generic[N]):
             await asyncio.sleep(pause)
             pause = IDLE_SECONDS if window is None else min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def _go_on(self, window: ScanWindow) -> bool:
+    async def _next_window(self) -> ScanWindow | None:
+        """Give every other window to the scans that were unfinished when a round began: newer ones must not starve them."""
+        self._turn = not self._turn
+        if self._turn:
+            window = await self._scans.next_window(self._chain, BLOCKS_PER_WINDOW, self._round)
+            if window is not None:
+                return window
+            self._round = await self._scans.unfinished(self._chain)
+        return await self._scans.next_window(self._chain, BLOCKS_PER_WINDOW)
+
+    async def _go_on(self, fence: int, window: ScanWindow) -> bool:
         """Read one window and commit what it holds; False when no node can give it now."""
         blocks = await self._read(window)
         if blocks is None:
             return False
         reached(Checkpoint.SCAN_READ)
-        outcome = await self._commits.look_back(window, blocks, self._clock())
+        if not self._leading.under(fence):
+            return True  # what was read is read again once we lead
+        outcome = await self._commits.look_back(fence, window, blocks, self._clock())
         if isinstance(outcome, Committed):
             self._log.debug("scanned", lowest=window.lowest, highest=window.highest, events=outcome.events)
         else:

@@ -18,6 +18,7 @@ from chainbell.telemetry import metrics
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.watcher.doubts import Doubts
 from chainbell.watcher.first_start import first_ledger
+from chainbell.watcher.leading import Leading
 from chainbell.watcher.lease import RENEW_SECONDS, Lease, leased
 from chainbell.watcher.local_chain import Linked, LocalChain, ReadParent, TipVerdict, TooDeep, WalkStep, check_linked
 from chainbell.watcher.ports import Commits, Ledger, N, Nodes
@@ -93,10 +94,7 @@ class Follower(Generic[N]):
         self._log = structlog.get_logger().bind(chain=definition.name)
         self._tokens = TokenCheck(definition)
         self._trouble = Trouble(definition.name, identity, ledger, self._log)
-        self.leads = False
-        """Whether this process holds the chain's lease."""
-        self.leading = asyncio.Event()
-        """Set while it does, and the last look at a node found our cursor on the node's best chain."""
+        self.leading = Leading()
 
     async def run(self) -> None:
         """Follow for ever: start the chain, take its lease, step."""
@@ -139,7 +137,6 @@ class Follower(Generic[N]):
             await self._lead(_Lead(lease, local, ReadAhead(), Doubts(), moved_at=_monotonic()))
 
     async def _lead(self, lead: _Lead[N]) -> None:
-        self.leads = True
         try:
             while not lead.lease.lost:
                 progress = await self._try_step(lead)
@@ -148,20 +145,19 @@ class Follower(Generic[N]):
                 if progress is not Progress.MOVED:
                     await self._pause()
         finally:
-            self.leads = False
-            self.leading.clear()
+            self.leading.end()
             await lead.ahead.drop()
 
     async def _try_step(self, lead: _Lead[N]) -> Progress:
         try:
             progress = await self._step(lead)
         except NodeError as error:
-            self.leading.clear()
+            self.leading.end()
             await lead.ahead.drop()
             await self._trouble.report(str(error))
             return Progress.WAITING
         if progress not in {Progress.MOVED, Progress.IDLE}:
-            self.leading.clear()
+            self.leading.end()
         else:
             await self._trouble.end(lead.local.cursor)
         if progress is Progress.MOVED:
@@ -177,8 +173,6 @@ class Follower(Generic[N]):
             if verdict is TipVerdict.BEHIND:
                 return await self._wait_behind(lead, node, tip)
             lead.behind = 0
-            if verdict is TipVerdict.FOREIGN:
-                self.leading.clear()
             if _monotonic() >= lead.check_tokens_at and not await self._cover(lead, node):
                 return Progress.STALE
             match verdict:
@@ -212,7 +206,7 @@ class Follower(Generic[N]):
 
     async def _settle(self, lead: _Lead[N], node: N) -> Progress:
         """Promote what is deep enough, where that may have changed without a new block."""
-        self.leading.set()
+        self.leading.begin(lead.lease.fence)
         if lead.settled and _monotonic() < lead.ask_finalized_at:
             return Progress.IDLE
         finalized = await self._read_finalized(node)
@@ -245,12 +239,13 @@ class Follower(Generic[N]):
         lead.local.advance(refs)
         lead.doubts.stands()
         lead.settled, lead.finalized = True, finalized
-        self.leading.set()
+        self.leading.begin(lead.lease.fence)
         self._log.debug("advanced", height=refs[-1].height, blocks=len(refs))
         return Progress.MOVED
 
     async def _reorg(self, lead: _Lead[N], node: N, foreign: BlockRef) -> Progress:
         """Find the common ancestor, and move the cursor back to it."""
+        self.leading.end()
         cursor = lead.local.cursor
         if lead.too_deep == (foreign.hash, cursor.hash):
             return Progress.WAITING
@@ -275,8 +270,8 @@ class Follower(Generic[N]):
                 )
                 if lead.doubts.alone_too_deep(node, self._nodes.usable()):
                     raise NodeError(trouble)
-                lead.too_deep = (foreign.hash, cursor.hash)
-                await self._trouble.report(trouble, halted=True)
+                if await self._trouble.report(trouble, halted=True):
+                    lead.too_deep = (foreign.hash, cursor.hash)
         return Progress.WAITING
 
     async def _walk_down(self, local: LocalChain, node: N, passed: list[BlockRef]) -> WalkStep:
@@ -320,6 +315,7 @@ class Follower(Generic[N]):
         change = await self._tokens.judge(node)
         tracked = await self._ledger.tracked_tokens(self._definition.name)
         self._nodes.list_tokens({*change.tokens, *tracked})
+        await lead.ahead.drop()  # it was read for the tokens that were listed before
         lead.check_tokens_at = _monotonic() + CHECK_TOKENS_SECONDS if change.switched_off else math.inf
         return await self._ledger.cover(self._definition, lead.lease.fence, change, self._clock())
 

@@ -170,8 +170,12 @@ class Commits(Protocol):
 class Scans(Protocol):
     """Scans of the past that are not finished."""
 
-    async def next_window(self, chain: str, most: int) -> ScanWindow | None:
-        """Return what to read next, `most` blocks at most; None where no scan is unfinished."""
+    async def next_window(self, chain: str, most: int, among: Collection[str] | None = None) -> ScanWindow | None:
+        """Return what to read next, `most` blocks at most, for the highest scan (of `among`); None: all are finished."""
+        ...
+
+    async def unfinished(self, chain: str) -> tuple[str, ...]:
+        """Return the ids of every unfinished scan."""
         ...
 
     async def note_trouble(self, scan_ids: Collection[str], trouble: str | None) -> None:
@@ -182,6 +186,6 @@ class Scans(Protocol):
 class LookBack(Protocol):
     """Who commits what a scan found."""
 
-    async def look_back(self, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
+    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
         """Tell what scans find in blocks below the cursor, and move them on."""
         ...

@@ -18,14 +18,18 @@ class Trouble:
         self._ledger = ledger
         self._log = log
         self._told: str | None = None
+        self._stored = True
         self.is_over = False
         """Whether everything was well when we last looked."""
 
-    async def report(self, trouble: str, *, halted: bool = False) -> None:
-        """Say what keeps the chain from going on; `halted` where an operator must look."""
-        if self.log_once(trouble, halted=halted):
+    async def report(self, trouble: str, *, halted: bool = False) -> bool:
+        """Say what keeps the chain from going on; `halted` where an operator must look. Tell whether it is stored."""
+        if self.log_once(trouble, halted=halted) or not self._stored:
+            self._stored = False
             with suppress(UnavailableError):
                 await self._ledger.note_trouble(self._chain, self._identity, trouble, halted=halted)
+                self._stored = True
+        return self._stored
 
     def log_once(self, trouble: str, *, halted: bool = False) -> bool:
         """Log a trouble unless it is the last one still; tell whether it is new."""

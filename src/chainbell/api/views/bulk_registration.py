@@ -12,7 +12,7 @@ from chainbell.domain.chain import ChainKind
 from chainbell.domain.errors import ChainbellError
 
 _REASONS = {
-    Refusal.WATCHED_ELSEWHERE: "another account watches this address already: an address is registered once per chain",
+    Refusal.WATCHED_ELSEWHERE: "another account watches this address already: remove it there first, or leave the line out",
     Refusal.UNKNOWN_CUSTOMER: "the account has this customer no more",
 }
 
