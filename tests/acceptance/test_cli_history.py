@@ -141,7 +141,17 @@ async def test_history_is_asked_for_whole_or_not_at_all(database_url: str, tmp_p
         assert "nobody follows anvil now: the scan begins when `chainbell run` does" in added.err
         above = run("address", "add", "anvil", ALICE, "--from-height", str(CURSOR + 1), "--notify")
         assert "no past to read" in above.err
+        again = run("scan", "start", "anvil", "--address", CHECKSUMMED, "--from-height", "3", "--no-notify", "--json")
+        assert (again.lines[0]["fromHeight"], again.lines[0]["accountId"] is None) == (3, False)
+        growing = "insert into coverage (chain, capability, token, from_height) values ('anvil', 'coin', '', $1)"
+        await house.fetchval(growing, CURSOR + 1)
+        listed = run("coverage")
+        shown = {line.split()[0] for line in listed.out.splitlines() if "mempool" in line}
+        assert shown == {line["chain"] for line in run("coverage", "--json").lines} != set()
+        assert "not covered: nothing is told of a transaction before" in listed.out
         for wrong, said in (
+            (("scan", "start", "anvil", "--address", ALICE[:-2] + "00", "--from-height", "3", "--notify"), "register it"),
+            (("deliveries", "--event", "foo"), "this is no event id"),
             (("scan", "start", "anvil", "--from-height", str(CURSOR + 1), "--notify"), f"below {CURSOR + 1}"),
             (("scan", "show", "7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11"), "there is no scan of this id"),
             (("coverage", "anvil", "--address", "0x" + "ab" * 20), "is not watched on anvil"),

@@ -37,6 +37,9 @@ async def test_a_file_is_registered_and_once_more_is_harmless(database_url: str,
         assert again.code == 0
         assert [line["type"] for line in again.lines] == ["batch", "summary"]
         assert again.lines[1] == {"type": "summary", "registered": 0, "already": 3, "conflicts": 0}
+        (tmp_path / "addresses.csv").write_bytes(csv(5))
+        past = run(*IMPORT, "--from-height", "0", "--no-notify")
+        assert "`chainbell scan list --unfinished --chain anvil` shows how far that is" in past.out.splitlines()[1]
         account = await house.account()
         (tmp_path / "addresses.csv").write_bytes(csv(3, 4))
         conflict = run(*IMPORT, "--account", account)

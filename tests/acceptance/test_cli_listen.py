@@ -90,6 +90,20 @@ async def test_webhooks_as_json_lines(tmp_path: Path) -> None:
         assert bad["reason"]
 
 
+def test_what_cannot_be_a_secret_is_refused_at_the_start(tmp_path: Path) -> None:
+    """One line that says which one and what to copy, never what was given; exit code 1."""
+    short = "whsec_" + base64.b64encode(bytes(23)).decode()
+    for words in (("--secret", "foo"), ("--secret", short), ("--secret", SECRET.removeprefix("whsec_"))):
+        ended = chainbell("listen", "--port", "0", *words, cwd=tmp_path)
+        assert (ended.code, ended.out) == (1, ""), words
+        assert "chainbell: --secret is no signing secret" in ended.err
+        assert "copy it whole" in ended.err
+        assert words[1] not in ended.err
+        assert ended.err.count("\n") == 1
+    second = chainbell("listen", "--port", "0", "--secret", SECRET, "--secret", "foo", cwd=tmp_path)
+    assert (second.code, "--secret number 2" in second.err) == (1, True)
+
+
 async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     """One line that says what to choose instead, and exit code 1."""
     async with _listening(tmp_path) as (url, _):

@@ -174,7 +174,7 @@ async def test_what_cannot_be_replayed_is_one_line(database_url: str, tmp_path: 
         endpoint = await _endpoint(house)
     for words, part in (
         (("7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11", "--failed"), "chainbell endpoint list"),
-        ((endpoint, "--since", "yesterday"), "a time is wanted as in 2026-11-22T10:00:00Z"),
+        ((endpoint, "--since", "yesterday"), "--since: a time is wanted as in 2026-11-22T10:00:00Z"),
         ((endpoint, "--after", "nonsense"), "no cursor of the feed"),
     ):
         ended = run(*words)

@@ -29,6 +29,12 @@ async def test_it_says_what_goes_and_what_holds_it_back(database_url: str, tmp_p
 
         code, _, told = prune("--before", "2999-01-01")
         assert (code, "must lie in the past" in told) == (1, True)
+        for wrong in ("yesterday", "2025-06-01T00:00:00", "2025-13-01"):
+            code, shown, told = prune("--before", wrong)
+            assert (code, shown) == (1, ""), wrong
+            assert "--before: a time is wanted as in 2026-11-22T10:00:00Z" in told
+        code, _, told = prune("--before", "2025-06-01T00:00:00.000000Z")
+        assert (code, "3 events before 2025-06-01T00:00:00.000000Z can go" in told) == (1, True)
         code, _, told = prune("--before", "2025-06-01")
         assert (code, "--yes" in told, "3 events" in told) == (1, True, True)
         assert await positions() == [1, 2, 3, 4, 5]

@@ -145,7 +145,11 @@ def _check_losses(story: Story, found: dict[str, Any]) -> None:
     assert (address["address"].lower(), address["label"]) == (CAROL, "it's new")
     assert address["watchedFrom"] > story.first
     assert [entry["address"].lower() for entry in found["addressesToRemove"]] == [DAVE]
-    assert [line["url"] for line in found["lostEndpoints"]] == [story.receiver.url + "/late"]
+    assert {entry["accountId"] for entry in found["addressesToRemove"]} == {address["accountId"]}
+    (endpoint,) = found["lostEndpoints"]
+    assert endpoint["url"] == story.receiver.url + "/late"
+    assert endpoint["savedAt"].endswith("Z")
+    assert not {"at", "action", "installation", "generation"} & endpoint.keys()
     assert found["apiKeysToRevoke"] == [story.revoked]
     assert found["damagedLines"] == []
 

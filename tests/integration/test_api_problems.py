@@ -103,6 +103,22 @@ async def test_every_flaw_is_named(database_url: str) -> None:
         assert {error["parameter"] for error in query.json()["errors"]} == {"limit", "accountId", "typo"}
 
 
+async def test_a_message_says_what_to_do(database_url: str) -> None:
+    """Also where the framework alone would only say what it expected."""
+    async with api_house(database_url) as house, house.client(await house.key()) as client:
+        for path, words in (
+            ("/v2/nonsense", "check how it is written; /v2/openapi.json lists what there is"),
+            ("/v2/scans/nonsense", "copy it whole"),
+            ("/v2/deliveries?eventId=foo", "this is no event id, which begins with evt_"),
+            ("/v2/transactions/foo", "this is no transaction id, which begins with trx_"),
+            (f"/v2/addresses/anvil/{CHECKSUMMED}", "is not watched on anvil: register it"),
+            (f"/v2/coverage?chain=anvil&address={CHECKSUMMED}", "is not watched on anvil: register it"),
+        ):
+            assert words in (await client.get(path)).json()["detail"], path
+        missing = await client.post("/v2/addresses", json={"address": CHECKSUMMED})
+        assert missing.json()["detail"].startswith("#/chain: is missing: add it")
+
+
 async def test_a_database_that_is_away_is_503(database_url: str, tmp_path: Path) -> None:
     """With Retry-After; the API answers again as soon as the database does."""
     socket = Path(parse_qs(urlsplit(database_url).query)["host"][0])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chainbell.storage.losses import Registered, losses, remember
+from chainbell.storage.losses import Registered, WatchedAgain, losses, remember
 from chainbell.storage.registrations import (
     Entry,
     addresses_added,
@@ -15,7 +15,7 @@ from chainbell.storage.registrations import (
 from tests import builders
 from tests.builders import NOW
 
-NOTHING = Registered((), {}, {})
+NOTHING = Registered({}, {}, {})
 KEY = {"id": "k1", "name": "shop", "mode": "live", "prefix": "cb_live_abc", "scopes": ["read"], "accountId": None}
 
 
@@ -28,9 +28,9 @@ def test_an_address_that_is_gone_is_lost_and_one_that_is_back_was_removed() -> N
     one, two, three = (builders.address(number) for number in (1, 2, 3))
     added = addresses_added([builders.watch(one), builders.watch(two), builders.watch(three, label="till")], NOW)
     lines = _lines(*added, addresses_removed("ethereum", [two], NOW))
-    found = losses(remember(lines), Registered({("ethereum", one), ("ethereum", two)}, {}, {}))
+    found = losses(remember(lines), Registered({("ethereum", one): "shop", ("ethereum", two): "till"}, {}, {}))
     assert [(lost.address, lost.label, lost.watched_from) for lost in found.addresses] == [(three, "till", 1)]
-    assert list(found.watched_again) == [("ethereum", two)]
+    assert list(found.watched_again) == [WatchedAgain("ethereum", two, "till")]
     assert found.any
 
 
@@ -66,11 +66,11 @@ def test_endpoints_are_lost_changed_or_back() -> None:
         ({"enabled": False}, False),
         ({"enabled": False, "disabledByHand": True}, True),
     ):
-        found = losses(remember(saved), Registered((), {"endpoint": {**same, **change}}, {}))
+        found = losses(remember(saved), Registered({}, {"endpoint": {**same, **change}}, {}))
         assert bool(found.changed_endpoints) == differs, change
         assert found.any == differs
     removed = [*saved, *_lines(endpoint_removed("endpoint", NOW))]
-    assert len(losses(remember(removed), Registered((), {"endpoint": same}, {})).endpoints_again) == 1
+    assert len(losses(remember(removed), Registered({}, {"endpoint": same}, {})).endpoints_again) == 1
     assert not losses(remember(removed), NOTHING).any
 
 
@@ -78,6 +78,6 @@ def test_a_key_is_lost_or_valid_again() -> None:
     """A revocation that the backup does not know makes a leaked key valid: it is told. A lost and revoked one is not."""
     added, revoked = _lines(api_key_added(KEY, NOW)), _lines(api_key_revoked("k1", NOW))
     assert [line["name"] for line in losses(remember(added), NOTHING).api_keys] == ["shop"]
-    assert list(losses(remember(added + revoked), Registered((), {}, {"k1": False})).valid_again) == ["k1"]
-    assert not losses(remember(added + revoked), Registered((), {}, {"k1": True})).any
+    assert list(losses(remember(added + revoked), Registered({}, {}, {"k1": False})).valid_again) == ["k1"]
+    assert not losses(remember(added + revoked), Registered({}, {}, {"k1": True})).any
     assert not losses(remember(added + revoked), NOTHING).any

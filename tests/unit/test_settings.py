@@ -114,12 +114,12 @@ def test_an_unknown_variable_is_refused(name: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("CHAINBELL_API_PORT", "65536", "must be less than or equal to 65535"),
+        ("CHAINBELL_API_PORT", "65536", "must be at least 0 and at most 65535"),
         ("CHAINBELL_API_PORT", KEY, "must be a valid integer"),
-        ("CHAINBELL_DELIVERY_TIMEOUT_SECONDS", "14", "must be greater than or equal to 15"),
+        ("CHAINBELL_DELIVERY_TIMEOUT_SECONDS", "14", "must be at least 15 and at most 30"),
         ("CHAINBELL_DELIVERY_TIMEOUT_SECONDS", "nan", "must be"),
-        ("CHAINBELL_DELIVERY_CONCURRENCY", "0", "must be greater than or equal to 1"),
-        ("CHAINBELL_NODE_TIMEOUT_SECONDS", "0", "must be greater than 0"),
+        ("CHAINBELL_DELIVERY_CONCURRENCY", "0", "must be at least 1 and at most 1000"),
+        ("CHAINBELL_NODE_TIMEOUT_SECONDS", "0", "must be more than 0 and at most 300"),
         ("CHAINBELL_LOG_LEVEL", "loud", "must be 'debug', 'info', 'warning' or 'error'"),
         ("CHAINBELL_LOG_FORMAT", "xml", "must be 'json', 'console' or 'auto'"),
         ("CHAINBELL_SCREENING", "on", "must be 'off'"),

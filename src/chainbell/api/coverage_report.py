@@ -25,9 +25,9 @@ from chainbell.storage.scan_list import ScanList
 from chainbell.storage.watches import WatchStore
 
 _NOT_READ = {
-    "traces": "not covered: coin that a contract moves inside of a transaction is not read yet",
-    "withdrawals": "not covered: withdrawals of a chain's validators are not read yet",
-    "mempool": "not covered: nothing is told of a transaction before a block includes it",
+    "traces": "coin that a contract moves inside of a transaction is not read yet",
+    "withdrawals": "withdrawals of a chain's validators are not read yet",
+    "mempool": "nothing is told of a transaction before a block includes it",
 }
 _NOT_LISTED = "not in the chain's definition"
 _NOT_STARTED = "nothing looks for it yet: `chainbell run` begins when it reaches a node of this chain"
@@ -94,7 +94,7 @@ async def _watches(
             found[definition.name] = watch
     if not found:
         chains = ", ".join(definition.name for definition in definitions)
-        message = f"this address is not watched on {chains}: nothing of it is covered"
+        message = f"this address is not watched on {chains}: register it first, or list what is watched and name another"
         raise NotFoundError(message)
     return found
 
@@ -167,7 +167,8 @@ def _gaps(ledger: _Ledger, key: str, gap: Gap, *, grows: bool) -> list[GapView]:
     """Show a gap, in two parts where an unfinished scan will read its upper one."""
     scans = [scan for scan in (*ledger.whole, *ledger.reading) if _will_read(scan, key, gap)]
     scan = min(scans, key=lambda scan: scan.from_height, default=None)
-    command = f"chainbell scan start {ledger.definition.name} --from-height {gap.from_height} --no-notify"
+    whose = "" if ledger.watch is None else f" --address {format_address(ledger.definition.kind, ledger.watch.address)}"
+    command = f"chainbell scan start {ledger.definition.name}{whose} --from-height {gap.from_height} --no-notify"
     below = gap.through_height if scan is None else scan.from_height - 1
     views = [_gap(gap, gap.from_height, below, None, command if grows else None)]
     if scan is not None:

@@ -21,6 +21,14 @@ RETRY_AFTER_SECONDS = 5
 
 _NOT_JSON = "json_invalid"
 _PREFIXES = ("Value error, ", "Assertion failed, ")
+_WORDS = {
+    "extra_forbidden": "is unknown here: remove it, or check how it is written",
+    "missing": "is missing: add it; /v2/openapi.json says what a request holds",
+    "uuid_parsing": "is no UUID, as in 7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11: copy it whole from where it was shown",
+    "uuid_type": "is no UUID, as in 7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11: write it as a string",
+}
+"""What to say of these kinds of flaws, in place of words that do not say what to do."""
+_NOTHING_HERE = "there is nothing at this path: check how it is written; /v2/openapi.json lists what there is"
 
 _log = structlog.get_logger()
 
@@ -98,7 +106,8 @@ def _of_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    detail = error.detail if error.detail != status.phrase else status.description or status.phrase
+    described = _NOTHING_HERE if status is HTTPStatus.NOT_FOUND else status.description
+    detail = error.detail if error.detail != status.phrase else described or status.phrase
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = allowed_methods(request)
         return problem(request, status, f"allowed here: {allowed or 'GET'}", headers={"Allow": allowed or "GET"})
@@ -128,8 +137,8 @@ def _flaw(entry: Mapping[str, Any]) -> Flaw:
 
 
 def _detail(entry: Mapping[str, Any]) -> str:
-    if entry["type"] == "extra_forbidden":
-        return "is unknown here: remove it, or check how it is written"
+    if words := _WORDS.get(entry["type"]):
+        return words
     text = str(entry["msg"])
     for prefix in _PREFIXES:
         text = text.removeprefix(prefix)

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from chainbell.domain.errors import InputError
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -20,6 +21,18 @@ def parse_time(text: str) -> datetime:
         pass
     message = "a time is wanted as in 2026-11-22T10:00:00Z, with Z or an offset such as +01:00"
     raise InputError(message)
+
+
+def parse_moment(text: str, option: str) -> datetime:
+    """Read a time typed for an option of a command: as `parse_time`, or a day, whose beginning in UTC is meant.
+
+    Raises `InputError`, which names the option.
+    """
+    try:
+        return parse_time(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    except InputError as error:
+        message = f"{option}: {error}; or a day, as in 2026-11-22, whose beginning in UTC is meant"
+        raise InputError(message) from error
 
 
 def _read(value: object) -> datetime:

@@ -116,7 +116,8 @@ def _refuse_work_undone(settings: Settings, roles: Collection[Role]) -> None:
 
 def _no_api(roles: Collection[Role]) -> Absent:
     detail = (
-        f"this process has the roles {', '.join(sorted(roles))} and serves no API: ask one that runs with --role api; "
+        f"this process has {'the role' if len(roles) == 1 else 'the roles'} {', '.join(sorted(roles))} and serves no API: "
+        "ask one that runs with --role api; "
         "here are /health/live, /health/ready and /metrics"
     )
     return Absent(HTTPStatus.NOT_FOUND, detail)

@@ -34,7 +34,7 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     endpoint: Annotated[UUID | None, typer.Option(metavar="UUID", help="Many deliveries: those to this endpoint.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only events from then on, as in 2026-11-01T08:00:00Z.")
+        str | None, typer.Option(metavar="TIME", help="Only events from then on, as in 2026-11-01T08:00:00Z or 2026-11-01.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Only events before then. Default: until now.")] = None,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Only events behind this cursor of the feed.")] = None,

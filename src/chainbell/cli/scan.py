@@ -10,6 +10,7 @@ from chainbell.cli.options import LOOK, AsJson, Chain, Cursor, Limit, examples
 app = typer.Typer(no_args_is_help=True, help="Blocks of the past that are read for addresses.")
 
 _ID = "7f3c1a52-5d0e-4c59-9d6a-2f0a3c1b9e11"
+_ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 _MOST = 2**63 - 1
 
 FromHeight = Annotated[
@@ -82,15 +83,23 @@ def show(
     scans.show_one(scan_id, follow=follow, as_json=as_json)
 
 
-@app.command(epilog=examples("chainbell scan start ethereum --from-height 21000000 --no-notify"))
+@app.command(
+    epilog=examples(
+        "chainbell scan start ethereum --from-height 21000000 --no-notify",
+        f"chainbell scan start ethereum --address {_ADDRESS} --from-height 21000000 --no-notify",
+    )
+)
 def start(
     chain: Annotated[str, typer.Argument(metavar="CHAIN", help="Name of the chain's definition, as in ethereum.")],
     from_height: FromHeight = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Only for this watched address. Default: for all of the chain.")
+    ] = None,
     *,
     notify: Notify = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a chain's past again, from its cursor down, for every address that is watched on it by now.
+    """Read a chain's past again, from its cursor down, for every address that is watched on it by now, or for one.
 
     Only what nobody has told yet is told. This mends what `chainbell coverage` shows as not covered.
     """
@@ -99,14 +108,15 @@ def start(
         message = "say down to which block it reads: --from-height, and --notify or --no-notify"
         raise typer.BadParameter(message)
     from chainbell.cli.work import scans
+    from chainbell.domain.history import History
 
-    scans.start(chain, from_height, notify=notify, as_json=as_json)
+    scans.start(chain, address, History(from_height, notify), as_json=as_json)
 
 
 def coverage(
     chain: Annotated[
         str | None,
-        typer.Argument(metavar="[CHAIN]", help="Only of this chain. Default: all that were started; with --json all."),
+        typer.Argument(metavar="[CHAIN]", help="Only of this chain. Default: all that were started."),
     ] = None,
     address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only of this watched address.")] = None,
     *,

@@ -1,14 +1,11 @@
 """``chainbell restored`` and ``chainbell prune``."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chainbell.cli.options import DECIDE, AsJson, Yes, examples
-
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,11 +55,9 @@ def restored(
 
 def prune(
     before: Annotated[
-        datetime,
+        str,
         typer.Option(
-            formats=_FORMATS,
-            metavar="TIME",
-            help="As in 2026-01-01 or 2026-01-01T08:00:00Z; UTC unless it says otherwise.",
+            metavar="TIME", help="As in 2026-01-01T08:00:00Z, with Z or an offset; or a day: its beginning in UTC."
         ),
     ],
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -29,6 +30,8 @@ from chainbell.config.variables import (
 from chainbell.domain.errors import ConfigurationError
 
 Network = IPv4Network | IPv6Network
+
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than_equal"}
 
 
 def _node_urls(value: object) -> object:
@@ -248,5 +251,19 @@ def _validated(values: dict[str, object]) -> Settings | list[str]:
 def _problem(details: ErrorDetails) -> str:
     field, *rest = details["loc"]
     name = node_variable(str(rest[0])) if field == "nodes" and rest else variable(str(field))
-    text = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{name}: {text}"
+    text = _range(str(field)) if details["type"] in _OUT_OF_RANGE else details["msg"]
+    return f"{name}: {text.removeprefix('Value error, ').replace('Input should be', 'must be')}"
+
+
+def _range(field: str) -> str:
+    """Say both bounds of a setting, whichever of them was passed."""
+    bounds = []
+    for bound in Settings.model_fields[field].metadata:
+        match bound:
+            case Gt(gt=least):
+                bounds.append(f"more than {least}")
+            case Ge(ge=least):
+                bounds.append(f"at least {least}")
+            case Le(le=most):
+                bounds.append(f"at most {most}")
+    return f"must be {' and '.join(bounds)}"

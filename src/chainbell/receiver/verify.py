@@ -14,6 +14,7 @@ from chainbell.telemetry import clock
 TOLERANCE_SECONDS = 300
 
 _PREFIX = "whsec_"
+_LEAST_KEY_BYTES, _MOST_KEY_BYTES = 24, 64
 _LONGEST_TIMESTAMP = 12
 _VERSION = "v1"
 
@@ -55,6 +56,12 @@ def verify(
         message = "no signature matches: another secret, or the body was changed on its way"
         raise WebhookVerificationError(message)
     return _parse(content)
+
+
+def is_secret(text: str) -> bool:
+    """Tell whether a text is a signing secret: ``whsec_`` and the base64 of 24 to 64 bytes (Standard Webhooks 1.0.0)."""
+    key = _from_base64(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
+    return key is not None and _LEAST_KEY_BYTES <= len(key) <= _MOST_KEY_BYTES
 
 
 def _is_signed(content: bytes, header: str, keys: Sequence[bytes]) -> bool:

@@ -23,6 +23,15 @@ class LostAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedAgain:
+    """An address that had been removed, and is watched."""
+
+    chain: str
+    address: bytes
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """How everything stood in the end that the journals tell of."""
 
@@ -39,7 +48,8 @@ class Remembered:
 class Registered:
     """What is registered now, of that which the journals tell of."""
 
-    addresses: Collection[tuple[str, bytes]]
+    addresses: Mapping[tuple[str, bytes], str]
+    """The account of each, by chain and address."""
     endpoints: Mapping[str, Line]
     """By id, in the words of the journal, with ``disabledByHand``."""
     api_keys: Mapping[str, bool]
@@ -51,8 +61,7 @@ class Losses:
     """What an operator must do again."""
 
     addresses: Sequence[LostAddress] = ()
-    watched_again: Sequence[tuple[str, bytes]] = ()
-    """Addresses that had been removed."""
+    watched_again: Sequence[WatchedAgain] = ()
     endpoints: Sequence[Line] = ()
     changed_endpoints: Sequence[Line] = ()
     """As they were: a later change of them is lost."""
@@ -101,7 +110,11 @@ def losses(remembered: Remembered, registered: Registered) -> Losses:
         addresses=[
             lost for key, lost in remembered.addresses.items() if lost is not None and key not in registered.addresses
         ],
-        watched_again=[key for key, lost in remembered.addresses.items() if lost is None and key in registered.addresses],
+        watched_again=[
+            WatchedAgain(*key, registered.addresses[key])
+            for key, lost in remembered.addresses.items()
+            if lost is None and key in registered.addresses
+        ],
         endpoints=[line for id_, line in saved.items() if id_ not in registered.endpoints],
         changed_endpoints=[
             line for id_, line in saved.items() if id_ in registered.endpoints and _differs(line, registered.endpoints[id_])

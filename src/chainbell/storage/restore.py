@@ -34,7 +34,7 @@ select name, cursor_height, case when lease_until > clock_timestamp() then follo
 """
 
 _WATCHED = """
-select a.chain, a.address from unnest($1::text[], $2::bytea[]) as wanted (chain, address)
+select a.chain, a.address, a.account_id from unnest($1::text[], $2::bytea[]) as wanted (chain, address)
 join addresses a using (chain, address) where a.removed_at is null
 """
 
@@ -157,12 +157,12 @@ async def begin_generation(
     return begun
 
 
-async def _watched(connection: Connection, wanted: Collection[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
-    found: set[tuple[str, bytes]] = set()
+async def _watched(connection: Connection, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
+    found: dict[tuple[str, bytes], str] = {}
     for portion in chunks(wanted):
         chains, addresses = [chain for chain, _ in portion], [address for _, address in portion]
         rows = await connection.fetch(_WATCHED, chains, addresses)
-        found |= {(row["chain"], row["address"]) for row in rows}
+        found |= {(row["chain"], row["address"]): str(row["account_id"]) for row in rows}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Scans as somebody looks at them: listed, one, those of addresses, what is unfinished; and a scan of a whole chain."""
+"""Scans as somebody looks at them: listed, one, those of addresses, what is unfinished; and scans that are asked for."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from chainbell.storage.database import Connection, Database
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
 from chainbell.storage.scans import open_scan, to_scan
-from chainbell.storage.watches import covered_from
+from chainbell.storage.watches import covered_from, require_watch
 
 _OF_ADDRESSES = """
 select m.address_id, s.* from scan_addresses m join scans s on s.id = m.scan_id where m.address_id = any($1::uuid[])
+order by s.created_at, s.id
 """
 
 _ONE = """
@@ -54,6 +55,15 @@ class ScanFilter:
     mode: Mode | None = None
     unfinished: bool = False
     """Only those that go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """The one watched address that a scan is for."""
+
+    address: bytes
+    account_id: str | None = None
+    """Whose it must be; None: anybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ class ScanList:
         return to_scan(row)
 
     async def of_watches(self, watches: Collection[Watch]) -> Mapping[str, Scan]:
-        """Return the scans that these watches were registered with, by the watch's id."""
+        """Return the latest scan of each of these watches alone, by the watch's id."""
         async with self._database.connection() as connection:
             return await scans_of(connection, watches)
 
@@ -134,26 +144,31 @@ class ScanList:
             for row in rows
         ]
 
-    async def start(self, chain: str, history: History, now: datetime) -> Scan:
-        """Begin a scan of all addresses of a chain. Raises as `start_scan`."""
+    async def start(self, chain: str, history: History, now: datetime, only: Only | None = None) -> Scan:
+        """Begin a scan of a chain. Raises as `start_scan`."""
         async with self._database.transaction() as connection:
-            return await start_scan(connection, chain, history, now)
+            return await start_scan(connection, chain, history, now, only)
 
 
 async def scans_of(connection: Connection, watches: Collection[Watch]) -> Mapping[str, Scan]:
-    """Return the scans that these watches were registered with, by the watch's id."""
+    """Return the latest scan of each of these watches alone, by the watch's id."""
     rows = await connection.fetch(_OF_ADDRESSES, [UUID(watch.id) for watch in watches])
     return {str(row["address_id"]): to_scan(row) for row in rows}
 
 
-async def start_scan(connection: Connection, chain: str, history: History, now: datetime) -> Scan:
-    """Begin a scan of all addresses that are watched on a chain, inside an open transaction.
+async def start_scan(connection: Connection, chain: str, history: History, now: datetime, only: Only | None = None) -> Scan:
+    """Begin a scan of all addresses that are watched on a chain, or of one of them, inside an open transaction.
 
-    Raises `UnavailableError` while the chain has no cursor, and `InputError` for a height above it.
+    Raises `UnavailableError` while the chain has no cursor, `NotFoundError` for an address that is not watched, and
+    `InputError` for a height above the cursor.
     """
     await lock_chain_shared(connection, chain)
     next_height, _ = await covered_from(connection, chain)
-    scan = await open_scan(connection, chain, None, (), history, now)
+    if only is None:
+        scan = await open_scan(connection, chain, None, (), history, now)
+    else:
+        watch = await require_watch(connection, chain, only.address, only.account_id)
+        scan = await open_scan(connection, chain, watch.account_id, [watch.id], history, now)
     if scan is None:
         message = (
             f"block {history.from_height} of {chain} is not read yet, so there is nothing to look back to: give a height "

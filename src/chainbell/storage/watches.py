@@ -156,7 +156,7 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     except asyncpg.UniqueViolationError as error:
         message = (
             f"this address is watched on {wanted.chain} already: an address is registered once per chain. "
-            "`chainbell scan start` reads the past of all that are"
+            "`chainbell scan start --address` reads its past"
         )
         raise ConflictError(message) from error
     if row is None:
@@ -166,6 +166,14 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     note(connection, *addresses_added([watch], now))
     if wanted.history is not None:
         await open_scan(connection, watch.chain, watch.account_id, [watch.id], wanted.history, now)
+    return watch
+
+
+async def require_watch(connection: Connection, chain: str, address: bytes, account_id: str | None) -> Watch:
+    """Return the watch of an address; with an account, only one of that account. Raises `NotFoundError`."""
+    watch = (await watches_among(connection, chain, [address])).get(address)
+    if watch is None or account_id not in {None, watch.account_id}:
+        raise _not_watched(chain)
     return watch
 
 
@@ -218,4 +226,4 @@ async def _check_customer(connection: Connection, wanted: NewWatch, account_id: 
 
 
 def _not_watched(chain: str) -> NotFoundError:
-    return NotFoundError(f"this address is not watched on {chain}")
+    return NotFoundError(f"this address is not watched on {chain}: register it, or list the addresses to see which are")

@@ -18,19 +18,22 @@ from chainbell.api.services import Services
 from chainbell.api.views.scan import ScanView
 from chainbell.api.views.wire import Items, Wire
 from chainbell.api.writing import Writing
+from chainbell.domain.address import parse_address
 from chainbell.domain.errors import InputError
 from chainbell.domain.history import Scan
 from chainbell.storage.database import Connection
-from chainbell.storage.scan_list import ScanFilter, start_scan
+from chainbell.storage.scan_list import Only, ScanFilter, start_scan
 
 router = APIRouter(prefix="/scans", tags=["scans"])
 
 
 class NewScan(Wire):
-    """Blocks to read again, for every address that is watched on their chain by now."""
+    """Blocks to read again, for every address that is watched on their chain by now, or for one of them."""
 
     chain: Annotated[str, Field(max_length=64, examples=["ethereum"])]
     """Name of the chain's definition, or its name on the wire."""
+    address: Annotated[str, Field(max_length=128, examples=["0x52908400098527886E0F7030069857D2E4169EE7"])] | None = None
+    """A watched address that alone is looked for; absent: all that are watched on the chain."""
     from_height: FromHeight | None = None
     """The last block to read; it begins at the cursor."""
     notify: Notify | None = None
@@ -45,26 +48,24 @@ class ScanQuery(PageQuery):
     """Only those that go on."""
 
 
-@router.post("", status_code=HTTPStatus.CREATED, response_model=ScanView, responses=problems())
+@router.post("", status_code=HTTPStatus.CREATED, response_model=ScanView, responses=problems(HTTPStatus.NOT_FOUND))
 async def add_scan(body: NewScan, services: Services, write: Writing, _query: Annotated[NoQuery, Query()]) -> Response:
-    """Read a chain's past again, for all of its addresses: only what nobody has told yet is told.
+    """Read a chain's past again, for all of its addresses or for one: only what nobody has told yet is told.
 
-    For keys that see every account of their mode. For one address, give ``fromHeight`` when it is registered.
+    A key of one account gives ``address``, one of its own; only a key of every account reads for all.
     """
-    if write.caller.account_id is not None:
-        detail = (
-            "a scan of a whole chain is for API keys of every account: use one, or give fromHeight where you register an "
-            "address"
-        )
+    if write.caller.account_id is not None and body.address is None:
+        detail = "a scan of a whole chain is for API keys of every account: use one, or give address, one of your own"
         raise HTTPException(HTTPStatus.FORBIDDEN, detail)
     chain = named_chain(services.chains, body.chain, write.caller.mode)
     history = asked_history(body.from_height, body.notify)
     if history is None:
         message = "fromHeight and notify are missing: say down to which block it reads, and whether endpoints are told"
         raise InputError(message)
+    only = None if body.address is None else Only(parse_address(chain.kind, body.address), write.caller.account_id)
 
     async def start(connection: Connection) -> bytes:
-        return ScanView.of(await start_scan(connection, chain.name, history, write.now)).to_json()
+        return _view(await start_scan(connection, chain.name, history, write.now, only), write.caller).to_json()
 
     return await write.once(HTTPStatus.CREATED, start)
 

@@ -24,7 +24,7 @@ class AddressView(Wire):
     """First block height that is covered."""
     created_at: WireTime
     scan: ScanView | None
-    """The scan of its past that it was registered with; null: none was asked for, or there was nothing to read."""
+    """The latest scan of its own past; null: none was asked for, or there was nothing to read."""
 
     @classmethod
     def of(cls, watch: Watch, chains: Mapping[str, ChainDefinition], scan: ScanView | None) -> Self:

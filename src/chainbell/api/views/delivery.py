@@ -1,12 +1,19 @@
 """Deliveries of events to endpoints, and their attempts."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
+
+from pydantic import Field
 
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.domain.delivery import DeliveryStatus
 from chainbell.storage.delivery_log import Delivery, LastAttempt, StoredAttempt
+
+_ATTEMPTS = (
+    "Failed attempts of the schedule in force: 0 beside a `lastAttempt` that succeeded at once, and again after a replay, "
+    "which begins a fresh schedule. `attemptLog` of a single delivery holds every attempt that is kept."
+)
 
 
 class LastAttemptView(Wire):
@@ -46,8 +53,7 @@ class DeliveryView(Wire):
     resource_id: str
     account_id: UUID
     status: DeliveryStatus
-    attempts: int
-    """Failed attempts of the schedule in force."""
+    attempts: Annotated[int, Field(description=_ATTEMPTS)]
     attempted_at: WireTime | None
     next_attempt_at: WireTime | None
     """Null once it succeeded or was exhausted."""

@@ -19,8 +19,8 @@ class ScanView(Wire):
     """The last block that it reads."""
     through_height: int
     """The first block that it read: the cursor when it was asked for."""
-    next_height: int
-    """The block that it reads next; below ``fromHeight``: none."""
+    next_height: int | None
+    """The block that it reads next; null: none, it is finished."""
     notify: bool
     """Whether endpoints are told of what it finds; it is on the feed in any case."""
     blocks: int
@@ -42,7 +42,7 @@ class ScanView(Wire):
             account_id=None if scan.account_id is None else UUID(scan.account_id),
             from_height=scan.from_height,
             through_height=scan.through_height,
-            next_height=scan.next_height,
+            next_height=scan.next_height if scan.finished_at is None else None,
             notify=scan.notify,
             blocks=scan.blocks,
             blocks_read=scan.blocks_read,

@@ -58,10 +58,13 @@ class _Report:
     conflicts: list[ConflictView] = field(default_factory=list)
     latest: int | None = None
     """Height from which on all that was registered is covered."""
+    scans: int = 0
+    """How many scans of the past were begun."""
 
     def add(self, batch: Batch) -> None:
         self.tally.add(batch)
         self.latest = batch.watched_from or self.latest
+        self.scans += batch.scan_id is not None
         if self.as_json:
             print_lines([BatchView.of(batch, self.chain.kind).to_json()])
         else:
@@ -82,6 +85,11 @@ class _Report:
             f"{self.chain.name}: {self.tally.registered:,} registered{covered}; {self.tally.already:,} watched before; "
             f"{self.tally.refused:,} not registered"
         )
+        if self.scans:
+            answer(
+                "their past is read by `chainbell run`: `chainbell scan list --unfinished "
+                f"--chain {self.chain.name}` shows how far that is"
+            )
 
     def say_how_to_go_on(self) -> None:
         say(

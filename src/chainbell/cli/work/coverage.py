@@ -16,10 +16,10 @@ def show(chain: str | None, address: str | None, *, as_json: bool) -> None:
         return await coverage_report(services, list(chains), address, None)
 
     report = with_services(work)
-    if as_json:
-        print_lines(item.to_json() for item in report.items)
-        return
     started = [item for item in report.items if item.cursor_height is not None or chain is not None]
+    if as_json:
+        print_lines(item.to_json() for item in started)
+        return
     print_table(
         ["chain", "what", "from", "through", "state"],
         [[item.chain, _name(subject), *row] for item in started for subject in item.items for row in _rows(subject)],
@@ -37,7 +37,7 @@ def _rows(subject: SubjectView) -> list[list[str | None]]:
     both: list[RangeView | GapView] = [*subject.ranges, *subject.gaps]
     parts = sorted(both, key=lambda part: part.from_height)
     rows = [_range_row(part) if isinstance(part, RangeView) else _gap_row(part) for part in parts]
-    return rows or [[None, None, subject.reason]]
+    return rows or [[None, None, f"not covered: {subject.reason}"]]
 
 
 def _range_row(part: RangeView) -> list[str | None]:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 import orjson
 
 from chainbell.cli.work.output import answer, print_lines, say
+from chainbell.domain.errors import InputError
 from chainbell.receiver.listen import Received, listening
+from chainbell.receiver.verify import is_secret
 
 _INTERRUPTED = 130
 
 
 def listen(secrets: Sequence[str], host: str, port: int, *, as_json: bool) -> None:
-    """Receive, verify and print webhooks until interrupted."""
+    """Receive, verify and print webhooks until interrupted. Raises `InputError` for what cannot be a secret."""
+    _check(secrets)
 
     async def hear(received: Received) -> None:
         if as_json:
@@ -29,6 +32,18 @@ def listen(secrets: Sequence[str], host: str, port: int, *, as_json: bool) -> No
         asyncio.run(until_interrupted())
     except KeyboardInterrupt:
         raise SystemExit(_INTERRUPTED) from None
+
+
+def _check(secrets: Sequence[str]) -> None:
+    """Refuse a secret that no webhook could be signed with; the message says which one, never what it is."""
+    for number, secret in enumerate(secrets, start=1):
+        if not is_secret(secret):
+            which = "--secret" if len(secrets) == 1 else f"--secret number {number}"
+            message = (
+                f"{which} is no signing secret, which is whsec_ and the base64 of 24 to 64 bytes: copy it whole, as "
+                "`chainbell endpoint add` printed it"
+            )
+            raise InputError(message)
 
 
 def _json(received: Received) -> bytes:

@@ -41,7 +41,7 @@ def todo(findings: Findings, names: Names, files: Sequence[LostFile]) -> list[st
     return [
         "to do again, before `chainbell run` is started:",
         *_addresses_to_add(findings, names, files),
-        *(f"  chainbell address remove {chain} {names.address(chain, a)}" for chain, a in found.watched_again),
+        *(f"  chainbell address remove {one.chain} {names.address(one.chain, one.address)}" for one in found.watched_again),
         *(f"  chainbell endpoint add {_endpoint(line)}  (was {line['id']}; gets a new secret)" for line in found.endpoints),
         *(f"  endpoint {line['id']} was changed to: {_endpoint(line)}{_state(line)}" for line in found.changed_endpoints),
         *(f"  chainbell endpoint remove {line['id']}  ({line['url']})" for line in found.endpoints_again),

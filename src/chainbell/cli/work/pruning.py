@@ -1,7 +1,8 @@
 """What ``chainbell prune`` does."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
+from chainbell.api.times import parse_moment
 from chainbell.app.pruning import Pruned
 from chainbell.app.pruning import prune as prune_events
 from chainbell.app.services import Services
@@ -10,15 +11,16 @@ from chainbell.cli.work.output import answer, print_table, say
 from chainbell.cli.work.progress import progress
 from chainbell.cli.work.session import with_services
 from chainbell.domain.errors import InputError
+from chainbell.events.v2 import wire_time
 from chainbell.storage.prune import Plan, Pruner
 from chainbell.telemetry.clock import now
 
 HELD_BACK = 3
 
 
-def prune(before: datetime, *, yes: bool) -> int:
+def prune(before: str, *, yes: bool) -> int:
     """Show what would go and what is held back, ask, and delete it. Return the exit code."""
-    moment = before if before.tzinfo is not None else before.replace(tzinfo=UTC)
+    moment = parse_moment(before, "--before")
     if moment >= now():
         message = "--before must lie in the past: what is not told yet cannot be forgotten"
         raise InputError(message)
@@ -40,7 +42,7 @@ def prune(before: datetime, *, yes: bool) -> int:
 
 
 def _show(plan: Plan, before: datetime) -> None:
-    say(f"{plan.events:,} events before {before.isoformat()} can go, with their deliveries and attempts")
+    say(f"{plan.events:,} events before {wire_time(before)} can go, with their deliveries and attempts")
     if plan.exhausted:
         say(f"{plan.exhausted:,} of these deliveries were given up: they cannot be replayed any more then")
     if plan.held_back:

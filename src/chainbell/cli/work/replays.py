@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from chainbell.api.times import parse_time
+from chainbell.api.times import parse_moment
 from chainbell.api.views.replay import ReplayJobView
 from chainbell.app.replaying import work_off
 from chainbell.app.services import Services
@@ -48,8 +48,8 @@ def many(wanted: Wanted, *, as_json: bool) -> None:
     new = NewReplay(
         endpoint_id=str(wanted.endpoint),
         what=ReplayKind(wanted.what),
-        since=None if wanted.since is None else parse_time(wanted.since),
-        until=None if wanted.until is None else parse_time(wanted.until),
+        since=None if wanted.since is None else parse_moment(wanted.since, "--since"),
+        until=None if wanted.until is None else parse_moment(wanted.until, "--until"),
         after=None if wanted.after is None else FeedCursor.parse(wanted.after),
         through=None if wanted.through is None else FeedCursor.parse(wanted.through),
     )

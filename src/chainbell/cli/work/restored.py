@@ -16,10 +16,13 @@ from chainbell.cli.work.session import with_services
 from chainbell.domain.errors import InputError
 from chainbell.events.v2 import wire_time
 from chainbell.storage.chunks import chunks
-from chainbell.storage.losses import Losses, LostAddress
+from chainbell.storage.journal import moment_of
+from chainbell.storage.losses import Line, Losses, LostAddress
 from chainbell.storage.restore import NewGeneration
 
 SOMETHING_TO_DO = 3
+_ENDPOINT = ("id", "url", "version", "mode", "events", "chains", "accounts", "accountId", "enabled")
+_API_KEY = ("id", "name", "mode", "prefix", "scopes", "accountId")
 _LINES_A_FILE = 100_000
 """As many as `chainbell address import` takes."""
 
@@ -151,11 +154,18 @@ def _lost_json(found: Losses, names: Names) -> dict[str, object]:
             for lost in found.addresses
         ],
         "addressesToRemove": [
-            {"chain": chain, "address": names.address(chain, address)} for chain, address in found.watched_again
+            {"chain": one.chain, "address": names.address(one.chain, one.address), "accountId": one.account_id}
+            for one in found.watched_again
         ],
-        "lostEndpoints": list(found.endpoints),
-        "changedEndpoints": list(found.changed_endpoints),
-        "endpointsToRemove": list(found.endpoints_again),
-        "lostApiKeys": list(found.api_keys),
+        "lostEndpoints": [_shown(line, _ENDPOINT, "savedAt") for line in found.endpoints],
+        "changedEndpoints": [_shown(line, _ENDPOINT, "savedAt") for line in found.changed_endpoints],
+        "endpointsToRemove": [_shown(line, _ENDPOINT) for line in found.endpoints_again],
+        "lostApiKeys": [_shown(line, _API_KEY, "createdAt") for line in found.api_keys],
         "apiKeysToRevoke": list(found.valid_again),
     }
+
+
+def _shown(line: Line, members: Sequence[str], at: str | None = None) -> dict[str, object]:
+    """Return what a line of the journal tells of a resource, in the words of the API, and when it was written as `at`."""
+    shown = {name: line[name] for name in members if name in line}
+    return shown if at is None else {**shown, at: wire_time(moment_of(dict(line)))}

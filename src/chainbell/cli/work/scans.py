@@ -12,12 +12,13 @@ from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table, say, say_next
 from chainbell.cli.work.progress import progress
 from chainbell.cli.work.session import with_services
+from chainbell.domain.address import parse_address
 from chainbell.domain.history import History, Scan
 from chainbell.events.v2 import wire_time
 from chainbell.storage.accounts import OPERATOR
 from chainbell.storage.chains import followed_chains
 from chainbell.storage.paging import Page, PageRequest
-from chainbell.storage.scan_list import ScanFilter
+from chainbell.storage.scan_list import Only, ScanFilter
 from chainbell.telemetry.clock import now
 
 _LOOK_SECONDS = 0.5
@@ -56,18 +57,21 @@ def show_one(scan_id: UUID, *, follow: bool, as_json: bool) -> None:
         _print([view], "")
 
 
-def start(chain: str, from_height: int, *, notify: bool, as_json: bool) -> None:
-    """Begin a scan of all addresses of a chain, and on a terminal show its progress."""
+def start(chain: str, address: str | None, history: History, *, as_json: bool) -> None:
+    """Begin a scan of all addresses of a chain, or of one, and on a terminal show its progress."""
     begun: list[str] = []
 
     async def work(services: Services) -> None:
-        name = named_chain(services.chains, chain, None).name
-        scan = await services.scans.start(name, History(from_height, notify), now())
+        definition = named_chain(services.chains, chain, None)
+        only = None if address is None else Only(parse_address(definition.kind, address))
+        scan = await services.scans.start(definition.name, history, now(), only)
         begun.append(scan.id)
         if as_json:
             print_lines([ScanView.of(scan).to_json()])
             return
-        answer(f"scan {scan.id} reads {name} again, from block {scan.through_height} down to {scan.from_height}")
+        whose = "" if address is None else f" for {address}"
+        reads = f"reads {definition.name} again{whose}"
+        answer(f"scan {scan.id} {reads}, from block {scan.through_height} down to {scan.from_height}")
         await watch(services, scan)
 
     with handing_over(begun):
