@@ -35,6 +35,7 @@ from chainbell.telemetry.clock import now
 from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
 from chainbell.watcher.follower import BLOCKS_PER_COMMIT, Follower
+from chainbell.watcher.read_ahead import BATCHES
 
 _LOOK_SECONDS = 0.02
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -126,14 +127,16 @@ async def _follow(task: Task) -> int:
 async def _fetch(task: Task) -> int:
     rpc = Rpc(Endpoint("node", task.node))
     try:
-        read = 0
-        for first in range(1, task.tip + 1, BLOCKS_PER_COMMIT):
-            last = min(first + BLOCKS_PER_COMMIT - 1, task.tip)
-            parts = [range(start, min(start + AT_ONCE, last + 1)) for start in range(first, last + 1, AT_ONCE)]
-            read += sum(await in_order([partial(_fetch_some, rpc, part) for part in parts], IN_FLIGHT))
-        return read
+        batches = [partial(_fetch_batch, rpc, first, task.tip) for first in range(1, task.tip + 1, BLOCKS_PER_COMMIT)]
+        return sum(await in_order(batches, BATCHES))
     finally:
         await rpc.close()
+
+
+async def _fetch_batch(rpc: Rpc, first: int, tip: int) -> int:
+    last = min(first + BLOCKS_PER_COMMIT - 1, tip)
+    parts = [range(start, min(start + AT_ONCE, last + 1)) for start in range(first, last + 1, AT_ONCE)]
+    return sum(await in_order([partial(_fetch_some, rpc, part) for part in parts], IN_FLIGHT))
 
 
 async def _fetch_some(rpc: Rpc, heights: Sequence[int]) -> int:

@@ -134,7 +134,7 @@ class Follower(Generic[N]):
             if not await self._ledger.redefine(self._definition, lease.fence):
                 return
             local = LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit)
-            await self._lead(_Lead(lease, local, ReadAhead(), Doubts(), moved_at=_monotonic()))
+            await self._lead(_Lead(lease, local, ReadAhead(BLOCKS_PER_COMMIT), Doubts(), moved_at=_monotonic()))
 
     async def _lead(self, lead: _Lead[N]) -> None:
         try:
@@ -229,8 +229,7 @@ class Follower(Generic[N]):
         check_linked(cursor.height + 1, refs)
         if refs[0].parent_hash != cursor.hash:
             return await self._reorg(lead, node, refs[0])
-        if refs[-1].height < tip.height:
-            lead.ahead.begin(node, refs[-1].height + 1, min(tip.height, refs[-1].height + BLOCKS_PER_COMMIT))
+        lead.ahead.fill(node, refs[-1].height + 1, tip.height)
         finalized = await self._read_finalized(node)
         reached(Checkpoint.BLOCKS_READ)
         outcome = await self._commits.advance(lead.lease.fence, blocks, finalized, self._clock())
