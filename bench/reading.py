@@ -127,14 +127,14 @@ async def _follow(task: Task) -> int:
 async def _fetch(task: Task) -> int:
     rpc = Rpc(Endpoint("node", task.node))
     try:
-        batches = [partial(_fetch_batch, rpc, first, task.tip) for first in range(1, task.tip + 1, BLOCKS_PER_COMMIT)]
+        batches = [partial(_fetch_batch, rpc, first, task.tip) for first in range(1, task.tip + 1, _BATCH)]
         return sum(await in_order(batches, BATCHES))
     finally:
         await rpc.close()
 
 
 async def _fetch_batch(rpc: Rpc, first: int, tip: int) -> int:
-    last = min(first + BLOCKS_PER_COMMIT - 1, tip)
+    last = min(first + _BATCH - 1, tip)
     parts = [range(start, min(start + AT_ONCE, last + 1)) for start in range(first, last + 1, AT_ONCE)]
     return sum(await in_order([partial(_fetch_some, rpc, part) for part in parts], IN_FLIGHT))
 

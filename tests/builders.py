@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chainbell.domain.block import ChainTransaction, Movement, ScannedBlock
-from chainbell.domain.chain import COIN, BlockRef, ChainKind, Mode
+from chainbell.domain.chain import COIN, BlockRef, Mode
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.delivery import Endpoint, FeedEvent, WebhookVersion
 from chainbell.domain.transaction import (
     BlockPoint,

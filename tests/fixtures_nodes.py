@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Protocol, TypeVar
 
 import pytest_asyncio
 
+from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon
 from tests.nodes import Anvil
 from tests.rpcproxy import LyingProxy
+
+Daemon = TypeVar("Daemon", bound=UtxoDaemon)
+
+
+class Starter(Protocol):
+    """Starts a node that ends with the test: `second = await another(Bitcoind(txindex=True))`."""
+
+    async def __call__(self, node: Daemon, /) -> Daemon: ...
 
 
 @pytest_asyncio.fixture
@@ -29,3 +40,31 @@ async def lying_proxy(anvil: Anvil) -> AsyncIterator[LyingProxy]:
     """Run an honest proxy in front of `anvil`, whose rule the test may change."""
     async with LyingProxy(anvil.url) as proxy:
         yield proxy
+
+
+@pytest_asyncio.fixture
+async def bitcoind() -> AsyncIterator[Bitcoind]:
+    """Run a bitcoind without transaction index, whose wallet has ten mature coins of 50."""
+    async with Bitcoind(zmq=("hashblock", "rawtx", "sequence")) as node:
+        await node.fund(10)
+        yield node
+
+
+@pytest_asyncio.fixture
+async def litecoind() -> AsyncIterator[Litecoind]:
+    """Run a litecoind without transaction index, whose wallet has ten mature coins of 50."""
+    async with Litecoind() as node:
+        await node.fund(10)
+        yield node
+
+
+@pytest_asyncio.fixture
+async def another() -> AsyncIterator[Starter]:
+    """Give the test what starts more nodes; those have no blocks and no coins."""
+    async with AsyncExitStack() as running:
+
+        async def start(node: Daemon) -> Daemon:
+            await running.enter_async_context(node)
+            return node
+
+        yield start

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from chainbell.domain.block import ChainTransaction, Movement, ScannedBlock
 from chainbell.domain.chain import COIN, BlockRef
 from chainbell.domain.transaction import Origin, TransactionType
+from chainbell.tracker.matching import origin_of
 from tests.builders import NOW, TOKEN, address, block_hash, on_chain, tx_hash
 
 LOWEST = 100
@@ -77,11 +78,11 @@ class ModelChain:
                     return block, transaction
         return None
 
-    def rival(self, hash_: bytes, origin: Origin) -> tuple[ScannedBlock, ChainTransaction] | None:
+    def rival(self, hash_: bytes, origin: Origin | None) -> tuple[ScannedBlock, ChainTransaction] | None:
         """Return where another transaction has used a nonce."""
         for block in self.blocks:
             for transaction in block.transactions:
-                used = Origin(transaction.sender, transaction.nonce)
+                used = origin_of(transaction)
                 if transaction.may_return and used == origin and transaction.hash != hash_:
                     return block, transaction
         return None

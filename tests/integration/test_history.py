@@ -2,16 +2,18 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
 import orjson
 
-from chainbell.domain.block import ScannedBlock
+from chainbell.domain.block import Block
 from chainbell.domain.chain import Mode
 from chainbell.domain.delivery import WebhookVersion
 from chainbell.domain.following import Stale
 from chainbell.domain.history import History, ScanWindow
+from chainbell.nodes.evm.node import EvmNode
 from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.storage.scans import ScanStore, open_scan
 from chainbell.storage.sealing import SecretBox
@@ -380,7 +382,7 @@ async def test_a_chain_that_stopped_finishes_no_scan(anvil: Anvil, database_url:
         scanner = home.scanner(follower.leading)
         read, was_read, may_go_on = scanner._read, asyncio.Event(), asyncio.Event()
 
-        async def slow(window: ScanWindow) -> list[ScannedBlock] | None:
+        async def slow(window: ScanWindow) -> tuple[EvmNode, Sequence[Block]] | None:
             blocks = await read(window)
             was_read.set()
             await may_go_on.wait()

@@ -23,7 +23,7 @@ from chainbell.storage.paging import PageRequest
 from chainbell.storage.replay_steps import looking_at_events, looking_at_exhausted
 from chainbell.storage.scan_list import ScanFilter, ScanList
 from chainbell.storage.scan_list import listing as scan_listing
-from chainbell.storage.transaction_list import TransactionFilter, TransactionList, listing
+from chainbell.storage.transaction_list import AddressOf, TransactionFilter, TransactionList, listing
 from chainbell.storage.watches import WatchFilter, WatchStore, watches_among
 from chainbell.storage.watches import listing as watch_listing
 from chainbell.telemetry.clock import now
@@ -194,8 +194,8 @@ async def test_pages_of_transactions_are_found_by_an_index(full: Database) -> No
         (nothing, LIVE, None),
         (nothing, TEST, None),
         (TransactionFilter(chain="ethereum"), LIVE, None),
-        (TransactionFilter(address=rare), LIVE, "transactions_of_address"),
-        (TransactionFilter(chain="ethereum", address=rare), LIVE, "transactions_of_address"),
+        (TransactionFilter(address=AddressOf(rare)), LIVE, "transactions_of_address"),
+        (TransactionFilter(chain="ethereum", address=AddressOf(rare)), LIVE, "transactions_of_address"),
         (TransactionFilter(status=Status.FAILED), LIVE, "transactions_in_status"),
         (TransactionFilter(status=Status.SUCCESS), LIVE, None),
         (TransactionFilter(tx_hash=bytes(32)), LIVE, "transactions_by_hash"),

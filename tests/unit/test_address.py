@@ -5,11 +5,10 @@ from eth_utils.crypto import keccak
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chainbell.domain.address import format_address, parse_address
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import EVM_ADDRESSES, format_address, parse_address
 from chainbell.domain.errors import InputError
 
-EVM = ChainKind.EVM
+EVM = EVM_ADDRESSES
 
 EIP_55 = [
     "0x52908400098527886E0F7030069857D2E4169EE7",

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainbell.custody.address_file import AddressFile, BadLine, Entry, FileContent, FileFormat, Limits
-from chainbell.domain.address import format_address
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import EVM_ADDRESSES, format_address
 from chainbell.domain.label import MAX_LABEL_LENGTH
 
 CHECKSUMMED = "0x52908400098527886E0F7030069857D2E4169EE7"
@@ -30,7 +29,7 @@ ENTRIES = st.lists(
 
 def read(data: bytes, file_format: FileFormat = FileFormat.CSV, limits: Limits | None = None, step: int = 7) -> FileContent:
     """Read a file in pieces of some bytes."""
-    file = AddressFile(ChainKind.EVM, file_format, limits)
+    file = AddressFile(EVM_ADDRESSES, file_format, limits)
     for start in range(0, len(data), step):
         file.feed(data[start : start + step])
     return file.finish()
@@ -45,7 +44,7 @@ def as_csv(entries: Sequence[tuple[bytes, str | None, str | None]], line_end: st
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=line_end)
     writer.writerow(["address", "label", "customer"])
-    writer.writerows([format_address(ChainKind.EVM, a), label or "", customer or ""] for a, label, customer in entries)
+    writer.writerows([format_address(EVM_ADDRESSES, a), label or "", customer or ""] for a, label, customer in entries)
     return text.getvalue().encode()
 
 
@@ -170,7 +169,7 @@ def test_a_bad_line_of_ndjson_is_told_with_its_number(line: str, words: str) -> 
 )
 def test_without_our_header_nothing_is_read(header: str, words: str) -> None:
     """One bad line says so; the rest would be wrong line by line, and is not looked at."""
-    file = AddressFile(ChainKind.EVM, FileFormat.CSV)
+    file = AddressFile(EVM_ADDRESSES, FileFormat.CSV)
     file.feed(f"{header}\n".encode())
     assert file.given_up
     file.feed(b"nonsense\n" * 1000)
@@ -211,7 +210,7 @@ def test_a_file_with_too_many_lines_is_wrong() -> None:
     """The hundred-thousandth line is taken, the next one ends it."""
     text = "address\n" + "".join(f"0x{number:040x}\n" for number in range(100_000))
     assert len(read(text.encode(), step=1 << 16).entries) == 100_000
-    file = AddressFile(ChainKind.EVM, FileFormat.CSV)
+    file = AddressFile(EVM_ADDRESSES, FileFormat.CSV)
     file.feed(f"{text}\n{OTHER}\n".encode())
     assert file.given_up
     assert reasons(file.finish()) == [
@@ -221,7 +220,7 @@ def test_a_file_with_too_many_lines_is_wrong() -> None:
 
 def test_a_line_without_an_end_is_not_kept() -> None:
     """However long a line is, only what a line may have is held."""
-    file = AddressFile(ChainKind.EVM, FileFormat.CSV)
+    file = AddressFile(EVM_ADDRESSES, FileFormat.CSV)
     file.feed(HEADER)
     for _ in range(100):
         file.feed(b"x" * 100_000)

@@ -158,7 +158,8 @@ class Commits(RuleBasedStateMachine):
                 if key not in told and key[3] in self.watches and arrives:
                     self.owed.add(key)
         unpaid = {tx for tx, fee in self.fees.items() if fee.block.height < 0}
-        known = Known(CHAIN, FACTS, dict(self.watches), list(self.records.values()), unpaid, IDS)
+        displaced = matching.displaces(blocks, self.records.values())
+        known = Known(CHAIN, FACTS, dict(self.watches), list(self.records.values()), unpaid, IDS, displaced)
         first, second = Book(self.policy, NOW), Book(self.policy, NOW)
         fees = Inclusion(known, self.view, NOW).of(blocks, first)
         assert Inclusion(known, self.view, NOW).of(blocks, second) == fees
@@ -201,7 +202,7 @@ class Commits(RuleBasedStateMachine):
         if not self.chain.blocks or self.policy.screening:
             return
         book, again_told = Book(self.policy, NOW), Journal()
-        Inclusion(Known(CHAIN, FACTS, WATCHES, [], set(), IDS), self.view, NOW).of(self.chain.blocks, book)
+        Inclusion(Known(CHAIN, FACTS, WATCHES, [], set(), IDS, {}), self.view, NOW).of(self.chain.blocks, book)
         for record in book.records():
             book.apply(record, Deepened(self.view))
         shared = [event for event in book.events if event.transaction.uid in self.records]

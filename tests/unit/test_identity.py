@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chainbell.domain.chain import COIN
 from chainbell.domain.identity import canonical, event_id, movement_uid
-from chainbell.domain.transaction import TransactionType
+from chainbell.domain.transaction import SPEND, TransactionType
 
 HASH = bytes.fromhex("5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060")
 """The first transaction on Ethereum that moved value."""
@@ -17,6 +17,12 @@ USDT = bytes.fromhex("dac17f958d2ee523a2206206994597c13d831ec7")
 ADDRESS = bytes.fromhex("5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
 BLOCK = bytes.fromhex("88e96d4537bea4d9c05d12549907b32561d3bf31f45aae734cdc119f13406cb6")
 UID = "trx_j4roobpmi3rbnkcqqjal3ukolu"
+
+BITCOIN = "bip122:000000000019d6689c085ae165831e93"
+PIZZA = bytes.fromhex("a1075db55d416d3ca199f55b6084e2115b9345e16c5cf302fc80e9d5fbf5d48d")
+"""txid of the first payment for goods on Bitcoin, as it is written."""
+SCRIPT = bytes.fromhex("76a91446af3fb481837fadbb421727f9959c2d32a3682988ac")
+"""scriptPubKey of its output."""
 
 Identity = tuple[TransactionType, str, bytes, bytes, bytes, int]
 
@@ -29,6 +35,10 @@ MOVEMENTS: list[tuple[str, Identity]] = [
     ("trx_d4e2hra6fxg5nuc24crpdyx3ra", (TransactionType.TRANSFER, "eip155:1", HASH, COIN, ADDRESS, 0)),
     ("trx_pfllcrg3kswpaywftk4yqntk5m", (TransactionType.TRANSFER, "eip155:1", HASH, USDT, ADDRESS, 0)),
     ("trx_qf7umi33dpshdqkegyreadhgzm", (TransactionType.TRANSFER, "eip155:1", HASH, USDT, ADDRESS, 12)),
+    ("trx_724fp3cmuv3mr54frkdhjabxti", (TransactionType.DEPOSIT, BITCOIN, PIZZA, COIN, SCRIPT, 0)),
+    ("trx_yieeu4ucwgnbjzw7r3dekswr6u", (TransactionType.DEPOSIT, BITCOIN, PIZZA, COIN, SCRIPT, 1)),
+    ("trx_4sz5bmssiwotornb7yocokvcwa", (TransactionType.TRANSFER, BITCOIN, PIZZA, COIN, SCRIPT, 1)),
+    ("trx_cuowismo2pgzyrswxa6uokzc5a", (TransactionType.TRANSFER, BITCOIN, PIZZA, COIN, SCRIPT, SPEND)),
 ]
 
 Telling = tuple[str, tuple[bytes, ...], int]
@@ -62,7 +72,8 @@ def plain_id(prefix: str, parts: list[bytes]) -> str:
 def test_a_movement_has_its_frozen_uid(frozen: str, identity: Identity) -> None:
     """The uid of a movement is the one that was frozen, and that a plain re-implementation derives."""
     type_, caip2, tx_hash, asset, address, position = identity
-    parts = [type_.value.encode(), caip2.encode(), tx_hash, asset, address, str(position).encode()]
+    place = "spend" if position < 0 else str(position)
+    parts = [type_.value.encode(), caip2.encode(), tx_hash, asset, address, place.encode()]
     assert movement_uid(*identity) == plain_id("trx_", parts) == frozen
 
 

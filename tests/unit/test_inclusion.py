@@ -51,7 +51,8 @@ class Run:
             for contract, facts in ASSETS.items()
         }
         unpaid = {fee.tx_hash for fee in self.fees}
-        known = Known(CHAIN, ASSETS, self.watches, list(self.records.values()), unpaid, ids)
+        displaced = matching.displaces(blocks, self.records.values())
+        known = Known(CHAIN, ASSETS, self.watches, list(self.records.values()), unpaid, ids, displaced)
         self.fees = Inclusion(known, seen, NOW).of(blocks, book)
         for record in book.records():
             book.apply(record, Deepened(seen))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from chainbell.api.chain_names import addressed
 from chainbell.api.views.coverage import (
     AddressCoverageView,
     ChainCoverageView,
@@ -13,8 +14,9 @@ from chainbell.api.views.coverage import (
     RangeView,
     SubjectView,
 )
-from chainbell.domain.address import format_address, parse_address
-from chainbell.domain.chain import Capability, ChainDefinition
+from chainbell.domain.address import format_address, show_address
+from chainbell.domain.chain import CAPABILITIES, Capability, ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.coverage import Coverage, Gap, of_address
 from chainbell.domain.errors import NotFoundError
 from chainbell.domain.history import Scan
@@ -24,7 +26,7 @@ from chainbell.storage.database import Database
 from chainbell.storage.scan_list import ScanList
 from chainbell.storage.watches import WatchStore
 
-_NOT_READ = {
+_NOT_READ_ON_EVM = {
     "traces": "coin that a contract moves inside of a transaction is not read yet",
     "withdrawals": "withdrawals of a chain's validators are not read yet",
     "mempool": "nothing is told of a transaction before a block includes it",
@@ -88,12 +90,13 @@ async def _watches(
     stores: Known, definitions: Sequence[ChainDefinition], address: str, account_id: str | None
 ) -> Mapping[str, Watch]:
     found = {}
-    for definition in definitions:
-        watch = await stores.watches.find(definition.name, parse_address(definition.kind, address))
+    read = addressed(definitions, address)
+    for name, parsed in read.items():
+        watch = await stores.watches.find(name, parsed)
         if watch is not None and account_id in {None, watch.account_id}:
-            found[definition.name] = watch
+            found[name] = watch
     if not found:
-        chains = ", ".join(definition.name for definition in definitions)
+        chains = ", ".join(read)
         message = f"this address is not watched on {chains}: register it first, or list what is watched and name another"
         raise NotFoundError(message)
     return found
@@ -102,10 +105,11 @@ async def _watches(
 def _chain(ledger: _Ledger) -> ChainCoverageView:
     definition = ledger.definition
     known = {(subject.capability, subject.token): subject for subject in ledger.known}
-    listed: list[tuple[str, bytes | None]] = [(capability.value, None) for capability in Capability]
+    listed: list[tuple[str, bytes | None]] = [(capability.value, None) for capability in Capability if capability in CAPABILITIES[definition.kind]]
     listed += [("token", token.contract) for token in definition.tokens]
     items = [_subject(ledger, *key, known.get(key)) for key in dict.fromkeys((*listed, *known))]
-    items += [_uncovered(capability, reason) for capability, reason in _NOT_READ.items()]
+    if definition.kind is ChainKind.EVM:
+        items += [_uncovered(capability, reason) for capability, reason in _NOT_READ_ON_EVM.items()]
     cursor = ledger.known[0].cursor if ledger.known else None
     return ChainCoverageView(
         chain=definition.name,
@@ -118,7 +122,7 @@ def _chain(ledger: _Ledger) -> ChainCoverageView:
 def _address(ledger: _Ledger, watch: Watch) -> AddressCoverageView:
     read = [scan.next_height + 1 for scan in ledger.reading]
     return AddressCoverageView(
-        address=format_address(ledger.definition.kind, watch.address),
+        address=show_address(ledger.definition.addresses, watch.address),
         watched_from=watch.watched_from,
         covered_from=min(watch.watched_from, *read) if read else watch.watched_from,
         unfinished_scan_ids=[UUID(scan.id) for scan in ledger.reading if scan.finished_at is None],
@@ -167,10 +171,10 @@ def _gaps(ledger: _Ledger, key: str, gap: Gap, *, grows: bool) -> list[GapView]:
     """Show a gap, in two parts where an unfinished scan will read its upper one."""
     scans = [scan for scan in (*ledger.whole, *ledger.reading) if _will_read(scan, key, gap)]
     scan = min(scans, key=lambda scan: scan.from_height, default=None)
-    whose = "" if ledger.watch is None else f" --address {format_address(ledger.definition.kind, ledger.watch.address)}"
+    whose = "" if ledger.watch is None else f" --address {show_address(ledger.definition.addresses, ledger.watch.address)}"
     command = f"chainbell scan start {ledger.definition.name}{whose} --from-height {gap.from_height} --no-notify"
     below = gap.through_height if scan is None else scan.from_height - 1
-    views = [_gap(gap, gap.from_height, below, None, command if grows else None)]
+    views = [_gap(gap, gap.from_height, below, None, command if grows and key != Capability.MEMPOOL else None)]
     if scan is not None:
         views.append(_gap(gap, max(scan.from_height, gap.from_height), gap.through_height, scan, None))
     return [view for view in views if view.from_height <= view.through_height]
@@ -197,7 +201,7 @@ def _uncovered(capability: str, reason: str, token: str | None = None, symbol: s
 
 
 def _written(definition: ChainDefinition, token: bytes | None) -> str | None:
-    return None if token is None else format_address(definition.kind, token)
+    return None if token is None else format_address(definition.addresses, token)
 
 
 def _symbol(definition: ChainDefinition, token: bytes | None) -> str | None:

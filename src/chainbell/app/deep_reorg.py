@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from chainbell.app.services import Services
 from chainbell.app.watching import chain_pool
+from chainbell.domain.address import format_hash
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import ConflictError, InputError
 from chainbell.domain.following import Stale
@@ -204,11 +205,12 @@ async def _refuse_a_node_that_moved(services: Services, proposal: Proposal) -> N
 
 
 def _details(proposal: Proposal) -> dict[str, object]:
+    kind = proposal.chain.kind
     return {
         "node": proposal.node,
-        "tip": {"height": proposal.tip.height, "hash": f"0x{proposal.tip.hash.hex()}"},
-        "cursor": {"height": proposal.cursor.height, "hash": f"0x{proposal.cursor.hash.hex()}"},
-        "ancestorHash": f"0x{proposal.ancestor.hash.hex()}",
+        "tip": {"height": proposal.tip.height, "hash": format_hash(kind, proposal.tip.hash)},
+        "cursor": {"height": proposal.cursor.height, "hash": format_hash(kind, proposal.cursor.hash)},
+        "ancestorHash": format_hash(kind, proposal.ancestor.hash),
         "blocks": proposal.depth,
         "transactions": len(proposal.uids),
     }

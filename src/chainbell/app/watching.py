@@ -16,6 +16,7 @@ from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.pool import NodePool, Surroundings, open_pool
+from chainbell.nodes.utxo.hints import ZmqHints
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.node_states import NodeStates
 from chainbell.storage.scans import ScanStore
@@ -32,11 +33,13 @@ def watcher_parts(services: Services) -> dict[str, Part]:
     """Return what runs side by side to follow every chain that has a node."""
     parts: dict[str, Part] = {}
     for name, urls in services.settings.nodes.items():
-        wake = asyncio.Event()
+        wake, mempool_wake = asyncio.Event(), asyncio.Event()
         parts[f"chain {name}"] = partial(_follow, services, services.chains[name], wake)
         for number, url in enumerate(urls, start=1):
             if url.ws is not None:
                 parts[f"chain {name} hints {number}"] = HeadHints(_node(url), wake, random.random).run
+            if url.zmq:
+                parts[f"chain {name} hints {number}"] = ZmqHints(_node(url), wake, mempool_wake).run
     return parts
 
 
@@ -75,4 +78,4 @@ async def chain_pool(services: Services, definition: ChainDefinition) -> NodePoo
 
 
 def _node(url: NodeUrl) -> NodeEndpoint:
-    return NodeEndpoint(name=url.masked, url=url.url, websocket=url.ws, rps=url.rps)
+    return NodeEndpoint(name=url.masked, url=url.url, websocket=url.ws, rps=url.rps, cookie=url.cookie, zmq=url.zmq)

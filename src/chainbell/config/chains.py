@@ -17,12 +17,13 @@ from pydantic_core import ErrorDetails
 
 from chainbell.config.settings import Settings
 from chainbell.config.variables import node_variable
-from chainbell.domain.address import parse_address
-from chainbell.domain.chain import ChainDefinition, ChainKind, NativeAsset, Token
+from chainbell.domain.address import EVM_ADDRESSES, parse_address
+from chainbell.domain.chain import AddressTable, ChainDefinition, NativeAsset, Token
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import ConfigurationError, InputError
 
 _CHECKOUT = Path(__file__).resolve().parents[3] / "chains"
-_MODELS: dict[str | int, type[BaseModel]] = {"native": NativeAsset, "tokens": Token}
+_MODELS: dict[str | int, type[BaseModel]] = {"native": NativeAsset, "tokens": Token, "addresses": AddressTable}
 _MESSAGES = {
     "missing": "is missing",
     "model_type": "must be a table",
@@ -75,7 +76,7 @@ def load_chains(extra_dir: Path | None = None) -> dict[str, ChainDefinition]:
     problems += _shared_identities(chains, sources)
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return chains
+    return {name: chain.among(_alike(chain, chains)) for name, chain in chains.items()}
 
 
 def built_in_definition(name: str) -> str:
@@ -145,17 +146,22 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 def _unknown_key(path: tuple[str | int, ...]) -> str:
     model = ChainDefinition if len(path) == 1 else _MODELS[path[0]]
-    near = difflib.get_close_matches(str(path[-1]), model.model_fields, n=1)
+    keys = [field.alias or name for name, field in model.model_fields.items()]
+    near = difflib.get_close_matches(str(path[-1]), keys, n=1)
     hint = f", did you mean {near[0]}?" if near else ""
-    return f"unknown key{hint} (allowed here: {', '.join(model.model_fields)})"
+    return f"unknown key{hint} (allowed here: {', '.join(keys)})"
 
 
 def _bad_checksums(content: Mapping[str, Any]) -> Iterator[str]:
     for index, token in enumerate(content.get("tokens", ())):
         try:
-            parse_address(ChainKind.EVM, token["contract"])
+            parse_address(EVM_ADDRESSES, token["contract"])
         except InputError as error:
             yield f"tokens[{index}].contract: {error}"
+
+
+def _alike(chain: ChainDefinition, chains: Mapping[str, ChainDefinition]) -> list[ChainDefinition]:
+    return [other for other in chains.values() if other.kind is ChainKind.UTXO is chain.kind]
 
 
 def _shared_identities(chains: Mapping[str, ChainDefinition], sources: Mapping[str, _Source]) -> Iterator[str]:

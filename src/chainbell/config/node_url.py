@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from chainbell.domain.chain_kind import ChainKind
+
 _HARMLESS_SEGMENT = re.compile(r"v\d+|rpc|jsonrpc|eth|evm|ext|bc|C|ws", re.IGNORECASE)
 """Path segments that providers share; any other may be a key, and is masked."""
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
 _MASK = "***"
-_OPTIONS = ("ws", "rps")
+_OPTIONS = ("ws", "rps", "cookie", "zmq")
+_KINDS_BY_OPTION = {"ws": ChainKind.EVM, "cookie": ChainKind.UTXO, "zmq": ChainKind.UTXO}
+"""Options that nodes of one kind of chain have alone."""
 _DECIMAL = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
@@ -23,6 +27,10 @@ class NodeUrl:
     """Option ``ws``: a websocket (``ws`` or ``wss``) that announces new blocks of the same node."""
     rps: float | None = field(default=None)
     """Option ``rps``: requests per second that are sent to it at most, each entry of a batch being one; None: no limit."""
+    cookie: str | None = field(default=None)
+    """Option ``cookie``: the file into which bitcoind writes, at each start, the user and the password of that run."""
+    zmq: tuple[str, ...] = ()
+    """Option ``zmq``: where the same node publishes over ZMQ, ``tcp://host:port``; several, as topics may differ in it."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -39,12 +47,24 @@ class NodeUrl:
         _require(url, {"http", "https"}, "")
         if "ws" in options:
             _require(options["ws"], {"ws", "wss"}, "its option ws ")
-        return cls(url, options.get("ws"), _rate(options["rps"]) if "rps" in options else None)
+        rate = _rate(options["rps"]) if "rps" in options else None
+        cookie = _cookie(options["cookie"], url) if "cookie" in options else None
+        return cls(url, options.get("ws"), rate, cookie, _publishers(options["zmq"]) if "zmq" in options else ())
+
+    def misplaced(self, kind: ChainKind) -> str | None:
+        """Say which option nodes of this kind of chain do not have, as the rest of a sentence; None: none."""
+        given = {"ws": self.ws, "cookie": self.cookie, "zmq": self.zmq}
+        for option, home in _KINDS_BY_OPTION.items():
+            if given[option] and home is not kind:
+                return f"has the option {option}, which is for nodes of {home.upper()} chains only: leave it out"
+        return None
 
     @property
     def masked(self) -> str:
         """The URL fit for logs: scheme, host and port, and nothing that could be a credential."""
-        return _mask(self.url) + (f" (ws {_mask(self.ws)})" if self.ws else "")
+        announced = [f"ws {_mask(self.ws)}"] if self.ws else []
+        announced += [f"zmq {' '.join(self.zmq)}"] if self.zmq else []
+        return _mask(self.url) + (f" ({', '.join(announced)})" if announced else "")
 
     def __repr__(self) -> str:
         """Show the masked URL."""
@@ -78,6 +98,35 @@ def _rate(text: str) -> float:
         message = "has an option rps that is no number of requests per second above 0, such as 25 or 0.5"
         raise ValueError(message)
     return float(text)
+
+
+def _cookie(text: str, url: str) -> str:
+    if not text.isprintable():
+        message = "has an option cookie that holds a control character"
+        raise ValueError(message)
+    if not text.startswith("/"):
+        message = "has an option cookie that is no whole path, such as /var/lib/bitcoind/.cookie"
+        raise ValueError(message)
+    if "@" in urlsplit(url).netloc:
+        message = "has both an option cookie and a user with a password: keep one of them"
+        raise ValueError(message)
+    return text
+
+
+def _publishers(text: str) -> tuple[str, ...]:
+    """Read addresses of ZMQ publishers, separated by commas; only what can be shown whole is one."""
+    addresses = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for address in addresses:
+        parts = _split(address) if address.isprintable() and " " not in address else None
+        host = None if parts is None else parts.hostname
+        if parts is None or not host or not _HOST.fullmatch(host) or parts.port is None or not _is_bare(address, parts):
+            message = "has an option zmq that is not tcp://host:port, or several of them separated by %2C"
+            raise ValueError(message)
+    return addresses
+
+
+def _is_bare(address: str, parts: SplitResult) -> bool:
+    return parts.scheme == "tcp" and "@" not in parts.netloc and address == f"tcp://{parts.netloc}"
 
 
 def _require(url: str, schemes: set[str], what: str) -> None:

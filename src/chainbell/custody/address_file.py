@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chainbell.custody.address_record import CsvReader, Fields, LineReader, NdjsonReader
-from chainbell.domain.address import parse_address
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import AddressFormat, parse_address
 from chainbell.domain.errors import InputError
 from chainbell.domain.label import check_label
 
@@ -81,10 +80,10 @@ class FileContent:
 
 
 class AddressFile:
-    """Reads a file of addresses for a chain of one kind."""
+    """Reads a file of addresses as one chain writes them."""
 
-    def __init__(self, kind: ChainKind, file_format: FileFormat, limits: Limits | None = None) -> None:
-        self._kind = kind
+    def __init__(self, addresses: AddressFormat, file_format: FileFormat, limits: Limits | None = None) -> None:
+        self._addresses = addresses
         self._limits = limits or Limits()
         self._reader: LineReader | None = NdjsonReader() if file_format is FileFormat.NDJSON else None
         self._line = bytearray()
@@ -165,7 +164,7 @@ class AddressFile:
         if len(fields.address) > _LONGEST_ADDRESS:
             message = f"the address has more than {_LONGEST_ADDRESS} characters: no chain has such"
             raise InputError(message)
-        address = parse_address(self._kind, fields.address)
+        address = parse_address(self._addresses, fields.address)
         first = self._first_at.setdefault(address, number)
         if first != number:
             message = f"the same address stands in line {first}: leave one of them out"

@@ -1,9 +1,11 @@
-"""What a node's adapter makes of one block: the transactions in it and the movements of value in them."""
+"""Blocks as they cross from nodes to who follows and decides: the transactions in them, and the movements of value."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from chainbell.domain.chain import BlockRef
+from chainbell.domain.utxo import UtxoBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,24 +13,28 @@ class ChainTransaction:
     """One transaction as a block holds it, whether it matters to us or not."""
 
     hash: bytes
-    sender: bytes
-    nonce: int
-    """With the sender, what only one transaction on a chain can use."""
+    sender: bytes | None
+    """Who pays its fee; None where nobody whom we know pays all of it."""
+    nonce: int | None
+    """With the sender, what only one transaction of an EVM chain can use; None on UTXO chains."""
     succeeded: bool
     """False: it was mined and failed, so nothing moved but its fee, and what the chain itself created before."""
     fee: int
     """What the sender paid, in the coin's base units."""
     may_return: bool
-    """False for what its block itself created (L1-derived and system transactions): orphaned, it never comes back."""
+    """False for what its block itself created (coinbase, L1-derived transactions): orphaned, it never comes back."""
+    maturity: int = 0
+    """Confirmations that it needs in any case before what it pays counts as settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One non-zero movement of value as seen on chain.
+    """One movement of value as seen on chain.
 
-    A position is the ordinal, from 0, among the movements of the same asset into the same address (``incoming_position``)
+    On EVM chains it is never zero, and a position is the ordinal, from 0, among the movements of the same asset into the same address (``incoming_position``)
     or out of the same address (``outgoing_position``) in one transaction, in execution order. Nobody's (``sender`` is None)
-    ``outgoing_position`` is 0.
+    ``outgoing_position`` is 0. On UTXO chains a movement has one side, and its position is the index of the output, or
+    ``SPEND``.
     """
 
     transaction: ChainTransaction
@@ -37,12 +43,17 @@ class Movement:
     amount: int
     """Base units."""
     sender: bytes | None
-    """None: the chain itself created it, as an L2 does with a deposit from its layer 1."""
-    recipient: bytes
-    incoming_position: int
-    outgoing_position: int
+    """None: the chain itself created it, as an L2 does with a deposit from its layer 1; on UTXO chains also: not known."""
+    recipient: bytes | None
+    """None: no single one."""
+    incoming_position: int | None
+    """None: no deposit, whoever watches the recipient."""
+    outgoing_position: int | None
+    """None: no transfer, whoever watches the sender."""
     log_index: int | None
     """Index of the log in its block; None for the coin."""
+    senders: tuple[bytes | None, ...] = ()
+    """As `Transaction.senders`."""
 
     @property
     def happened(self) -> bool:
@@ -58,3 +69,7 @@ class ScannedBlock:
     timestamp: datetime
     transactions: tuple[ChainTransaction, ...]
     movements: tuple[Movement, ...]
+
+
+Block: TypeAlias = ScannedBlock | UtxoBlock
+"""A block of either kind of chain, as a node gives it: read whole, and checked."""

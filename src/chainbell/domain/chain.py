@@ -1,18 +1,25 @@
 """What a chain is: its definition (data from ``chains/*.toml``), its blocks by reference, its assets."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
-
-class ChainKind(StrEnum):
-    """The family of protocols that a chain speaks."""
-
-    EVM = "evm"
+from chainbell.domain.address import EVM_ADDRESSES, AddressFormat
+from chainbell.domain.chain_kind import ChainKind
 
 
 class Mode(StrEnum):
@@ -27,6 +34,9 @@ class Capability(StrEnum):
 
     COIN = "coin"
     LOGS = "logs"
+    """What tokens move; of EVM chains."""
+    MEMPOOL = "mempool"
+    """What no block includes yet; of UTXO chains."""
 
 
 class BlockCheck(StrEnum):
@@ -49,6 +59,26 @@ class BlockRef:
     parent_hash: bytes
 
 
+class ScriptType(StrEnum):
+    """Which address is made of an extended key's public keys (SLIP-132)."""
+
+    P2PKH = "p2pkh"
+    P2SH_P2WPKH = "p2sh-p2wpkh"
+    P2WPKH = "p2wpkh"
+
+
+CAPABILITIES = {
+    ChainKind.EVM: frozenset({Capability.COIN, Capability.LOGS}),
+    ChainKind.UTXO: frozenset({Capability.COIN, Capability.MEMPOOL}),
+}
+"""What chains of each kind may promise."""
+_KEYS_OF_ONE_KIND = {
+    ChainKind.EVM: ("finality_lag", "checks", "tokens"),
+    ChainKind.UTXO: ("addresses", "extended_keys", "coinbase_maturity", "pegout_maturity", "auxpow"),
+}
+_NEEDED_KEYS = {ChainKind.EVM: ("checks",), ChainKind.UTXO: ("genesis_hash", "addresses", "coinbase_maturity")}
+_DIGITS_IN_CAIP2 = 32
+
 _HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
@@ -60,6 +90,25 @@ def bytes_from_hex(value: object) -> object:
             raise ValueError(message)
         return bytes.fromhex(value[2:])
     return value
+
+
+def _genesis(value: object, info: ValidationInfo) -> object:
+    if info.data.get("kind") is not ChainKind.UTXO:
+        return bytes_from_hex(value)
+    return _plain_hex(64, value)
+
+
+def _plain_hex(digits: int, value: object) -> object:
+    if isinstance(value, str):
+        if len(value) != digits or not re.fullmatch(r"[0-9a-fA-F]*", value):
+            message = f"must be {digits} hexadecimal digits, without 0x"
+            raise ValueError(message)
+        return bytes.fromhex(value)
+    return value
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str | int) else value
 
 
 def _confirmations(value: object) -> object:
@@ -77,10 +126,16 @@ def _exactly(length: int, value: bytes) -> bytes:
 
 
 HexHash = Annotated[bytes, BeforeValidator(bytes_from_hex), AfterValidator(partial(_exactly, 32))]
+GenesisHash = Annotated[bytes, BeforeValidator(_genesis), AfterValidator(partial(_exactly, 32))]
 HexAddress = Annotated[bytes, BeforeValidator(bytes_from_hex), AfterValidator(partial(_exactly, 20))]
 Symbol = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9.₮]+$")]
 Decimals = Annotated[int, Field(ge=0, le=77)]
 Confirmations = Annotated[int | Literal["finalized"], BeforeValidator(_confirmations)]
+Depth = Annotated[int, Field(ge=1)]
+Hrp = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
+VersionByte = Annotated[int, Field(ge=0, le=255)]
+KeyVersion = Annotated[bytes, BeforeValidator(partial(_plain_hex, 8))]
+KeyVersions = Annotated[tuple[KeyVersion, ...], BeforeValidator(_one_or_more), Field(strict=False, min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 COIN = b""
@@ -108,25 +163,34 @@ class Token(Definition):
     decimals: Decimals
 
 
+class AddressTable(Definition):
+    """How a UTXO chain writes its addresses: see `AddressFormat`."""
+
+    hrp: Hrp | None = None
+    p2pkh: VersionByte
+    p2sh: Annotated[tuple[VersionByte, ...], BeforeValidator(_one_or_more), Field(strict=False, min_length=1)]
+    mweb_hrp: Hrp | None = None
+
+
 class ChainDefinition(Definition):
     """One ``chains/*.toml``: everything that is a fact or a policy of a chain, and no secret and no URL."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
     """Equal to the name of its file; a setting writes ``_`` for its ``-``."""
     kind: ChainKind = Field(strict=False)
-    caip2: Annotated[str, Field(pattern=r"^eip155:[1-9][0-9]*$")]
-    """CAIP-2 chain id, ``eip155:<chain id>``."""
+    caip2: Annotated[str, Field(pattern=r"^(eip155:[1-9][0-9]*|bip122:[0-9a-f]{32})$")]
+    """CAIP-2 chain id, ``eip155:<chain id>`` or ``bip122:<first half of the genesis hash>``."""
     wire_name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
     """The ``chain`` member of a webhook."""
     mode: Mode = Field(strict=False)
     native: NativeAsset
-    genesis_hash: HexHash | None = None
-    """None only for development chains (mode ``test``), whose genesis differs at each start."""
+    genesis_hash: GenesisHash | None = None
+    """None only for EVM development chains (mode ``test``), whose genesis differs at each start."""
     block_seconds: Seconds
     """Typical seconds between two blocks."""
     required_confirmations: Confirmations
     """Depth at which a transaction is settled, or the node's ``finalized`` tag."""
-    finality_lag: Annotated[int, Field(ge=1)] | None = None
+    finality_lag: Depth | None = None
     """Blocks between the tip and the ``finalized`` block in ordinary times; needed under the ``finalized`` tag."""
     reorg_limit: Annotated[int, Field(ge=1, le=100_000)]
     """Deepest reorg, in blocks, that is followed without an operator."""
@@ -136,14 +200,53 @@ class ChainDefinition(Definition):
     """First block to scan; None starts at the tip of the first start."""
     poll_seconds: Seconds
     """Seconds between two looks at the node's tip."""
-    checks: Annotated[frozenset[Annotated[BlockCheck, Field(strict=False)]], Field(strict=False)]
+    checks: Annotated[frozenset[Annotated[BlockCheck, Field(strict=False)]], Field(strict=False)] = frozenset()
     capabilities: Annotated[frozenset[Annotated[Capability, Field(strict=False)]], Field(strict=False, min_length=1)]
     tokens: Annotated[tuple[Token, ...], Field(strict=False)] = ()
+    address_table: AddressTable | None = Field(default=None, alias="addresses")
+    extended_keys: Mapping[Annotated[ScriptType, Field(strict=False)], KeyVersions] = {}
+    """The versions that an extended public key may have (SLIP-132), by what its addresses are."""
+    coinbase_maturity: Depth | None = None
+    """Confirmations below which no output of a coinbase can be spent."""
+    pegout_maturity: Depth | None = None
+    """The same of what left an extension block (LIP-2); None: the chain has none."""
+    auxpow: bool = False
+    """Whether headers may carry the proof of a parent chain's work (merged mining)."""
+
+    _addresses: AddressFormat = PrivateAttr(EVM_ADDRESSES)
 
     @property
-    def chain_id(self) -> int:
-        """The EIP-155 chain id."""
-        return int(self.caip2.partition(":")[2])
+    def chain_id(self) -> int | None:
+        """The EIP-155 chain id; None of a UTXO chain."""
+        return int(self.caip2.partition(":")[2]) if self.kind is ChainKind.EVM else None
+
+    @property
+    def addresses(self) -> AddressFormat:
+        """How addresses are written."""
+        return self._addresses
+
+    @property
+    def mweb(self) -> bool:
+        """Whether the chain's blocks may carry an extension block (LIP-2)."""
+        return self.addresses.mweb_hrp is not None
+
+    @property
+    def maturities(self) -> tuple[int, ...]:
+        """Depths that some outputs need, whatever the required confirmations say."""
+        return tuple(depth for depth in (self.coinbase_maturity, self.pegout_maturity) if depth is not None)
+
+    def among(self, chains: "Iterable[ChainDefinition]") -> Self:
+        """Return this definition, with errors about addresses that can name these other chains."""
+        known = self.model_copy()
+        others = [(chain.name, replace(chain.addresses, neighbours=())) for chain in chains if chain.name != self.name]
+        known._addresses = replace(self.addresses, neighbours=tuple(others))  # noqa: SLF001 - of the same class
+        return known
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Derive how addresses are written."""
+        table = self.address_table
+        if table is not None:
+            self._addresses = AddressFormat(self.kind, table.hrp, table.p2pkh, table.p2sh, table.mweb_hrp)
 
     @property
     def required_depth(self) -> int | None:
@@ -153,29 +256,71 @@ class ChainDefinition(Definition):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         problems = [
+            *self._of_another_kind(),
             *self._missing(),
             *self._reorg_limit_too_small(),
+            *self._key_versions_not_told_apart(),
             *self._assets_not_told_apart(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
+    def _given(self) -> set[str]:
+        fields = type(self).model_fields
+        return {fields[name].alias or name for name in self.model_fields_set}
+
+    def _of_another_kind(self) -> Iterator[str]:
+        for kind, keys in _KEYS_OF_ONE_KIND.items():
+            if kind is not self.kind:
+                yield from (
+                    f"{key}: is for {kind} chains, and this one is {self.kind}: take it out" for key in keys if key in self._given()
+                )
+        allowed = CAPABILITIES[self.kind]
+        for capability in sorted(self.capabilities - allowed):
+            yield f"capabilities: {self.kind} chains have no {capability}, they have {', '.join(sorted(allowed))}"
+        if self.kind is ChainKind.UTXO and self.required_confirmations == "finalized":
+            yield "required_confirmations: utxo chains call no block finalized: give a depth in blocks"
+        yield from self._wrong_caip2()
+
+    def _wrong_caip2(self) -> Iterator[str]:
+        if self.kind is ChainKind.EVM:
+            if not self.caip2.startswith("eip155:"):
+                yield f"caip2: is {self.caip2}, of evm chains it is eip155:<chain id>"
+        elif self.genesis_hash is not None:
+            right = f"bip122:{self.genesis_hash.hex()[:_DIGITS_IN_CAIP2]}"
+            if self.caip2 != right:
+                yield f"caip2: is {self.caip2}, and genesis_hash makes it {right}"
+
     def _missing(self) -> list[str]:
-        problems = []
+        problems = [f"{key}: is missing" for key in _NEEDED_KEYS[self.kind] if key not in self._given()]
         if self.required_confirmations == "finalized" and self.finality_lag is None:
             problems.append('finality_lag: is missing: required_confirmations = "finalized" needs it')
-        if self.mode is Mode.LIVE and self.genesis_hash is None:
+        if self.kind is ChainKind.EVM and self.mode is Mode.LIVE and self.genesis_hash is None:
             problems.append('genesis_hash: is missing: only a development chain (mode = "test") may go without')
         return problems
 
     def _reorg_limit_too_small(self) -> list[str]:
-        depth = self.required_depth
-        least = (self.finality_lag or 0) + 10 if depth is None else depth
+        if self.required_depth is None:
+            needs = [((self.finality_lag or 0) + 10, "its finality_lag and 10 more")]
+        else:
+            needs = [
+                (self.required_depth, "its required_confirmations"),
+                (self.coinbase_maturity or 0, "its coinbase_maturity"),
+                (self.pegout_maturity or 0, "its pegout_maturity"),
+            ]
+        least, reason = max(needs)
         if self.reorg_limit >= least:
             return []
-        reason = "its required_confirmations" if depth is not None else "its finality_lag and 10 more"
         return [f"reorg_limit: is {self.reorg_limit}, must be at least {least}, {reason}"]
+
+    def _key_versions_not_told_apart(self) -> Iterator[str]:
+        types: dict[bytes, ScriptType] = {}
+        for script_type, versions in self.extended_keys.items():
+            for version in versions:
+                earlier = types.setdefault(version, script_type)
+                if earlier is not script_type:
+                    yield f"extended_keys.{script_type}: {version.hex()} stands at {earlier} too: a version says one thing"
 
     def _assets_not_told_apart(self) -> list[str]:
         problems = []

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from chainbell.domain.transaction import TransactionType
+from chainbell.domain.transaction import SPEND, TransactionType
 
 
 def canonical(parts: Sequence[bytes]) -> bytes:
@@ -27,10 +27,12 @@ def movement_uid(  # noqa: PLR0913 - an identity is these six parts
 ) -> str:
     """Return the ``trx_`` id of a deposit or an on-chain transfer.
 
-    ``asset`` is a token's contract, or empty for the coin; ``address`` the watched side; ``position`` the ordinal among the
-    movements of that asset at that address in that transaction.
+    ``asset`` is a token's contract, or empty for the coin; ``address`` the watched side, on UTXO chains its scriptPubKey;
+    ``position`` the ordinal among the movements of that asset at that address in that transaction, on UTXO chains the index
+    of the output or ``SPEND``.
     """
-    parts = (type_.encode(), caip2.encode(), tx_hash, asset, address, str(position).encode())
+    place = b"spend" if position == SPEND else str(position).encode()
+    parts = (type_.encode(), caip2.encode(), tx_hash, asset, address, place)
     return f"trx_{_derive(parts)}"
 
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from chainbell.domain.chain import ChainKind, Mode
+from chainbell.domain.address import EVM_ADDRESSES, AddressFormat
+from chainbell.domain.chain import Mode
+from chainbell.domain.chain_kind import ChainKind
 
 
 class TransactionType(StrEnum):
@@ -70,9 +72,13 @@ class Conflict:
     block: BlockPoint
 
 
+SPEND = -1
+"""Position of what leaves as a whole: a UTXO transfer in which no single output does, or whose inputs several own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The sender and nonce of the transaction on chain: what a replacement takes from it."""
+    """The sender and nonce of an EVM transaction: what a replacement takes from it. On UTXO chains that is its inputs."""
 
     sender: bytes
     nonce: int
@@ -90,6 +96,8 @@ class Chain:
     mode: Mode
     coin_decimals: int
     """Decimals of the coin that pays fees."""
+    addresses: AddressFormat = EVM_ADDRESSES
+    """How its addresses are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,8 @@ class Transaction:
     """Base units, as in the inclusion in force, or in the last one seen."""
     counterparty: bytes | None
     """The sender of a deposit, the recipient of a transfer."""
-    origin: Origin
+    origin: Origin | None
+    """None on UTXO chains."""
     may_return: bool
     """Whether it can be included again under the same hash once its block was orphaned."""
     created_at: datetime
@@ -149,6 +158,10 @@ class Transaction:
     """Sequence of its last event; the first has 1."""
     historical_until: int | None = None
     """Found by a scan of the past: history until it is included *again* at this height or above. None: found at the tip."""
+    senders: tuple[bytes | None, ...] = ()
+    """On UTXO chains: who it spends from, each once, in input order; None: an input whose output cannot be had."""
+    maturity: int = 0
+    """Confirmations that it needs in any case: what a block itself creates must not be spent before."""
     silent: bool = False
     """History of which endpoints are not told; it is on the feed all the same."""
 

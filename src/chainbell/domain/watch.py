@@ -2,6 +2,26 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    """What an address is for."""
+
+    DEPOSIT = "deposit"
+    CHANGE = "change"
+    """What its own account pays to it stays with that account: it is no deposit, and does not leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """Where an address stands among those of an extended key."""
+
+    key_id: str
+    branch: int
+    index: int
+    handed_out: bool
+    """Whether it was given to somebody, or registered by name; else it is watched because its key's window reaches so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +37,8 @@ class Watch:
     watched_from: int
     """First height that is covered; states coverage, and is never a filter."""
     created_at: datetime
+    purpose: Purpose = Purpose.DEPOSIT
+    outgoing_from: int | None = None
+    """First height whose spends from it are covered; None: its older outputs are not known yet."""
+    place: KeyPlace | None = None
+    """None: it is of no key."""

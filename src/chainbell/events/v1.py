@@ -2,9 +2,10 @@
 
 import orjson
 
+from chainbell.domain.address import format_hash
 from chainbell.domain.transaction import TransactionEvent
 from chainbell.events.catalogue import V1_STATUS, V1_TYPES
-from chainbell.events.v2 import asset_type, hex_or_none, parties, wire_amounts
+from chainbell.events.v2 import asset_type, parties, wire_amounts
 
 
 def render(event: TransactionEvent) -> bytes | None:
@@ -28,7 +29,7 @@ def render(event: TransactionEvent) -> bytes | None:
                 "subAccountId": subject.account_id,
                 "address": receiver,
                 "senderAddress": sender,
-                "hash": hex_or_none(subject.tx_hash),
+                "hash": format_hash(subject.chain.kind, subject.tx_hash),
                 "type": subject.type.value,
             },
         }

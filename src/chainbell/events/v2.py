@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
-from chainbell.domain.address import format_address
+from chainbell.domain.address import format_address, format_hash
 from chainbell.domain.amount import plain_decimal
 from chainbell.domain.chain import COIN
-from chainbell.domain.transaction import Execution, Transaction, TransactionEvent, TransactionType
+from chainbell.domain.chain_kind import ChainKind
+from chainbell.domain.transaction import SPEND, Execution, Transaction, TransactionEvent, TransactionType
 
 
 def render(event: TransactionEvent, event_id: str, generation: int) -> bytes:
@@ -46,11 +47,6 @@ def parties(transaction: Transaction) -> tuple[str | None, str | None]:
     return (ours, other) if subject.type is TransactionType.DEPOSIT else (other, ours)
 
 
-def hex_or_none(value: bytes | None) -> str | None:
-    """Return bytes as a node writes them."""
-    return None if value is None else f"0x{value.hex()}"
-
-
 def members(event: TransactionEvent) -> dict[str, Any]:
     """Return the members of ``data``: the record as it was when the fact was told."""
     transaction = event.transaction
@@ -77,10 +73,10 @@ def members(event: TransactionEvent) -> dict[str, Any]:
         "feeOf": transaction.fee_of,
         "address": receiver,
         "senderAddress": sender,
-        "hash": hex_or_none(subject.tx_hash),
-        "position": subject.position,
+        "hash": _hash(transaction, subject.tx_hash),
+        "position": None if subject.position == SPEND else subject.position,
         "logIndex": transaction.log_index,
-        "blockHash": None if block is None else hex_or_none(block.hash),
+        "blockHash": None if block is None else _hash(transaction, block.hash),
         "blockHeight": None if block is None else block.height,
         "confirmation": event.confirmations,
         "requiredConfirmation": event.required_confirmations,
@@ -94,20 +90,32 @@ def members(event: TransactionEvent) -> dict[str, Any]:
     return data | _where_they_apply(transaction)
 
 
-def _where_they_apply(transaction: Transaction) -> dict[str, str | bool]:
+def _where_they_apply(transaction: Transaction) -> dict[str, str | bool | list[str | None]]:
     """Return the members that most events do not have."""
-    members: dict[str, str | bool | None] = {
+    members: dict[str, str | bool | list[str | None] | None] = {
         "execution": None if transaction.execution is Execution.SUCCEEDED else transaction.execution.value,
-        "conflictedBy": None if transaction.conflict is None else hex_or_none(transaction.conflict.tx_hash),
-        "replacedBy": hex_or_none(transaction.replaced_by),
-        "replaces": hex_or_none(transaction.replaces),
+        "conflictedBy": None if transaction.conflict is None else _hash(transaction, transaction.conflict.tx_hash),
+        "replacedBy": _hash(transaction, transaction.replaced_by),
+        "replaces": _hash(transaction, transaction.replaces),
+        "senderAddresses": _senders(transaction),
         "historical": None if transaction.historical_until is None else True,
     }
     return {name: value for name, value in members.items() if value is not None}
 
 
+def _senders(transaction: Transaction) -> list[str | None] | None:
+    """Return who an output is spent from, each once, in input order; null: one that has no address, or cannot be had."""
+    if transaction.subject.chain.kind is ChainKind.EVM:
+        return None
+    return list(dict.fromkeys(_address(transaction, sender) for sender in transaction.senders))
+
+
+def _hash(transaction: Transaction, value: bytes | None) -> str | None:
+    return None if value is None else format_hash(transaction.subject.chain.kind, value)
+
+
 def _address(transaction: Transaction, address: bytes | None) -> str | None:
-    return None if address is None else format_address(transaction.subject.chain.kind, address)
+    return None if address is None else format_address(transaction.subject.chain.addresses, address)
 
 
 def wire_time(moment: datetime) -> str:

@@ -20,6 +20,10 @@ class Endpoint:
     """``ws(s)``: where new heads are announced; None: polling alone."""
     rps: float | None = None
     """Requests per second that it gets at most, each entry of a batch being one; None: as many as we have."""
+    cookie: str | None = None
+    """The file that holds the user and the password of the node's present run; None: those in ``url``, if any."""
+    zmq: tuple[str, ...] = ()
+    """``tcp://host:port``: where the node publishes over ZMQ; nothing: polling alone."""
 
     def scrub(self, text: str) -> str:
         """``text`` (something a node or a library said) without the parts of the URLs that may be secret."""

@@ -5,11 +5,14 @@
     NodeError
     |-- NodeUnreachableError   no answer, or an HTTP error instead of one
     |-- NodeTimeoutError       not answered whole in time
+    |-- NodeStartingError      it answers, but is not ready yet
     |-- RateLimitedError       it asks us to slow down
     |-- BadAnswerError         answered what cannot be used: truncated, malformed, of another block
     |   `-- BadLogsError       ... and it is the logs that are not whole
     |-- RpcError               answered with a JSON-RPC error
     |-- BatchTooLargeError     asked or answered too much at once: ask for less
+    |-- PrunedError            it has deleted a block that we still need
+    |-- ScanBusyError          it scans its unspent outputs for somebody else, and can do that once at a time
     |-- LacksCapabilityError   it does not show at its tip what the chain's definition promises
     |-- WrongChainError        it is a node of another chain: never read it
     `-- NoUsableNodeError      none of a chain's nodes can be used now
@@ -27,6 +30,10 @@ class NodeUnreachableError(NodeError):
 
 class NodeTimeoutError(NodeError):
     """The whole answer, body included, did not arrive in time."""
+
+
+class NodeStartingError(NodeError):
+    """The node has just been started, and is not ready to answer yet."""
 
 
 class RateLimitedError(NodeError):
@@ -58,6 +65,14 @@ class RpcError(NodeError):
 
 class BatchTooLargeError(NodeError):
     """More was asked at once, or would have been answered, than the node or our byte limit allows."""
+
+
+class PrunedError(NodeError):
+    """The node has deleted, as it is set to, a block that we have not read yet."""
+
+
+class ScanBusyError(NodeError):
+    """The node scans its unspent outputs for somebody else; it does one such scan at a time."""
 
 
 class LacksCapabilityError(NodeError):

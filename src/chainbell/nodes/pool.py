@@ -4,21 +4,26 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import NodeBehindError, NodeError
 from chainbell.domain.node import NodeState, NodeStatus, Tip
+from chainbell.nodes.answers import Dialect
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import LacksCapabilityError, NoUsableNodeError, WrongChainError
 from chainbell.nodes.evm.node import EvmNode
 from chainbell.nodes.health import Health
-from chainbell.nodes.identity import complaint
+from chainbell.nodes.identity import NodeIdentity, complaint
 from chainbell.nodes.lag import behind, tolerated_lag
 from chainbell.nodes.rpc import TIMEOUT, Rpc
+from chainbell.nodes.utxo.blocks import Format
+from chainbell.nodes.utxo.node import UtxoNode
 from chainbell.telemetry.metrics import NODE_FAILURES, NODE_REQUESTS
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -38,9 +43,49 @@ class Surroundings:
     """A random number in [0, 1)."""
 
 
+class PooledNode(Protocol):
+    """What a pool asks of a node of any kind. Every method but the plain ones raises ``NodeError`` when it does not answer."""
+
+    @property
+    def name(self) -> str:
+        """What to call it, without its secrets."""
+        ...
+
+    def tell_tips(self, heard: Callable[[Tip], None]) -> None:
+        """Call ``heard`` with each tip that is read from now on."""
+        ...
+
+    def list_tokens(self, contracts: Collection[bytes]) -> None:
+        """Read the transfers of these token contracts from now on, and of no others."""
+        ...
+
+    async def identify(self) -> NodeIdentity:
+        """Ask which chain it is of."""
+        ...
+
+    def accept(self, identity: NodeIdentity) -> None:
+        """Take ``identity``, as just read, as what it must go on to be."""
+        ...
+
+    async def prove(self, promised: Collection[Capability]) -> None:
+        """Have it show what is ``promised`` of it."""
+        ...
+
+    async def tip(self) -> BlockRef:
+        """Give its newest block."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+N = TypeVar("N", bound=PooledNode)
+
+
 @dataclass(slots=True, eq=False)
-class _Slot:
-    node: EvmNode
+class _Slot(Generic[N]):
+    node: N
     health: Health
     probe: "asyncio.Task[None] | None" = None
     tip: Tip | None = None
@@ -64,7 +109,7 @@ class _Slot:
         )
 
 
-class NodePool:
+class NodePool(Generic[N]):
     """Several nodes of one chain, in order of preference.
 
     None is read before it said of which chain it is and showed what is promised of it, nor after it failed before it did so
@@ -74,7 +119,7 @@ class NodePool:
     def __init__(
         self,
         definition: ChainDefinition,
-        nodes: Sequence[EvmNode],
+        nodes: Sequence[N],
         surroundings: Surroundings,
         *,
         genesis_hash: bytes | None = None,
@@ -101,7 +146,7 @@ class NodePool:
         for slot in self._slots:
             slot.node.list_tokens(contracts)
 
-    async def current(self) -> EvmNode:
+    async def current(self) -> N:
         """Give the node to use now: the first healthy one. Ask again for each batch of blocks.
 
         One that may be tried again is, beside the work of a healthy one, or while we wait when there is none.
@@ -119,17 +164,17 @@ class NodePool:
                 return node
         raise self._none_usable()
 
-    def usable(self) -> list[EvmNode]:
+    def usable(self) -> list[N]:
         """Give every node that is healthy, and of the right chain, in order of preference."""
         return [slot.node for slot in self._healthy()]
 
-    def report_failure(self, node: EvmNode, error: NodeError) -> None:
+    def report_failure(self, node: N, error: NodeError) -> None:
         """Leave a node alone for a while after it failed with ``error``; several reports of one failure count once."""
         for slot in self._slots:
             if slot.node is node and slot.health.state is NodeState.HEALTHY:
                 self._failed(slot, error)
 
-    def has_another(self, node: EvmNode) -> bool:
+    def has_another(self, node: N) -> bool:
         """Tell whether there is another node than this one."""
         return any(slot.node is not node for slot in self._slots)
 
@@ -146,15 +191,15 @@ class NodePool:
         for slot in self._slots:
             await slot.node.close()
 
-    def _first_healthy(self) -> EvmNode | None:
+    def _first_healthy(self) -> N | None:
         return next(iter(self.usable()), None)
 
-    def _probe(self, slot: _Slot) -> "asyncio.Task[None]":
+    def _probe(self, slot: _Slot[N]) -> "asyncio.Task[None]":
         if slot.probe is None or slot.probe.done():
             slot.probe = asyncio.create_task(self._examine(slot))
         return slot.probe
 
-    async def _examine(self, slot: _Slot) -> None:
+    async def _examine(self, slot: _Slot[N]) -> None:
         """Let a node show that it can be used, or note why not."""
         try:
             await self._identify(slot.node)
@@ -167,7 +212,7 @@ class NodePool:
         slot.health = slot.health.recovered(self._around.now())
         log.info("node.healthy", chain=self._definition.name, node=slot.node.name)
 
-    async def _identify(self, node: EvmNode) -> None:
+    async def _identify(self, node: N) -> None:
         identity = await node.identify()
         if reason := complaint(identity, self._definition, self._genesis):
             message = f"node {node.name} is of another chain: {reason}; point it at a node of {self._definition.name}"
@@ -189,25 +234,25 @@ class NodePool:
             if reason := self._lag_of(slot, tolerated_lag(self._definition, catching_up=False)):
                 self._failed(slot, NodeBehindError(reason))
 
-    async def _look_at(self, slot: _Slot) -> None:
+    async def _look_at(self, slot: _Slot[N]) -> None:
         try:
             await slot.node.tip()
         except NodeError as error:
             self.report_failure(slot.node, error)
 
-    def _require_caught_up(self, slot: _Slot) -> None:
+    def _require_caught_up(self, slot: _Slot[N]) -> None:
         if reason := self._lag_of(slot, tolerated_lag(self._definition, catching_up=True)):
             raise NodeBehindError(reason)
 
-    def _lag_of(self, slot: _Slot, tolerated: int) -> str | None:
+    def _lag_of(self, slot: _Slot[N], tolerated: int) -> str | None:
         others = [(other.node.name, other.tip.height) for other in self._healthy() if other is not slot and other.tip]
         reason = None if slot.tip is None else behind(slot.tip.height, others, tolerated)
         return None if reason is None else f"node {slot.node.name}: {reason}"
 
-    def _healthy(self) -> list[_Slot]:
+    def _healthy(self) -> list[_Slot[N]]:
         return [slot for slot in self._slots if slot.health.state is NodeState.HEALTHY]
 
-    def _failed(self, slot: _Slot, error: NodeError) -> None:
+    def _failed(self, slot: _Slot[N], error: NodeError) -> None:
         NODE_FAILURES.labels(self._definition.name, str(self._slots.index(slot) + 1)).inc()
         before = slot.health
         slot.health = before.failed(
@@ -234,6 +279,9 @@ class NodePool:
         return NoUsableNodeError(message, wait)
 
 
+AnyPool: TypeAlias = NodePool[EvmNode] | NodePool[UtxoNode]
+
+
 def open_pool(  # noqa: PLR0913 - what one pool is made of
     definition: ChainDefinition,
     endpoints: Sequence[Endpoint],
@@ -242,15 +290,21 @@ def open_pool(  # noqa: PLR0913 - what one pool is made of
     genesis_hash: bytes | None = None,
     timeout: float = TIMEOUT,
     backoff: Backoff | None = None,
-) -> NodePool:
+) -> AnyPool:
     """Make the pool of a chain's nodes, with all tokens of its definition listed; connects to none of them yet.
 
     ``timeout`` is in seconds, for one whole answer.
     """
-    contracts = [token.contract for token in definition.tokens]
     requests = [NODE_REQUESTS.labels(definition.name, str(number)) for number in range(1, len(endpoints) + 1)]
-    nodes = [
-        EvmNode(Rpc(endpoint, timeout=timeout, requested=count.inc), checks=definition.checks, contracts=contracts)
+    dialect = Dialect.EVM if definition.kind is ChainKind.EVM else Dialect.BITCOIN
+    rpcs = [
+        Rpc(endpoint, timeout=timeout, requested=count.inc, dialect=dialect)
         for endpoint, count in zip(endpoints, requests, strict=True)
     ]
-    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
+    if definition.kind is ChainKind.UTXO:
+        form = Format(auxpow=definition.auxpow, mweb=definition.mweb)
+        utxo_nodes = [UtxoNode(rpc, form) for rpc in rpcs]
+        return NodePool(definition, utxo_nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
+    contracts = [token.contract for token in definition.tokens]
+    evm_nodes = [EvmNode(rpc, checks=definition.checks, contracts=contracts) for rpc in rpcs]
+    return NodePool(definition, evm_nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)

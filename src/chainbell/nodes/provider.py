@@ -5,10 +5,12 @@ of an HTTP error (where providers write which limit was hit), reads bodies of an
 with ``json``. What stays of it is how requests are formed and numbered, and that AsyncWeb3 can stand on it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import aiohttp
 import orjson
@@ -17,23 +19,27 @@ from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint, RPCRequest, RPCResponse
 
 from chainbell.domain.errors import NodeError
-from chainbell.nodes.answers import batch_results, shown, single_result
+from chainbell.nodes.answers import Dialect, batch_outcomes, shown, single_result
+from chainbell.nodes.credentials import Credentials
 from chainbell.nodes.errors import (
     BadAnswerError,
     BatchTooLargeError,
     NodeTimeoutError,
     NodeUnreachableError,
     RateLimitedError,
+    RpcError,
 )
 
 _READ_BUFFER = 2**20
 _KEEP_ALIVE = 75.0
 _HTTP_OK = 200
 _HTTP_ERRORS = 300
-_UNAUTHORISED = {401, 403}
+_UNAUTHORISED = 401
+_FORBIDDEN = 403
 _TOO_LARGE = 413
 _TOO_MANY = 429
 _UNAVAILABLE = 503
+_QUEUE_FULL = b"Work queue depth exceeded"
 
 
 class StrictProvider(AsyncHTTPProvider):
@@ -42,13 +48,27 @@ class StrictProvider(AsyncHTTPProvider):
     Messages name no URL: whoever holds this provider knows the node's name.
     """
 
-    def __init__(self, url: str, *, timeout: float, max_bytes: int) -> None:
-        """Ask ``url``, at most ``timeout`` seconds for a whole answer of at most ``max_bytes`` bytes."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        max_bytes: int,
+        dialect: Dialect = Dialect.EVM,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Ask ``url``, at most ``timeout`` seconds for a whole answer of at most ``max_bytes`` bytes.
+
+        ``credentials`` are for nodes that want other ones than those in ``url``.
+        """
         super().__init__(URI(url), exception_retry_configuration=None)
+        self._dialect = dialect
+        self._decode = decode_exactly if dialect is Dialect.BITCOIN else self.decode_rpc_response
+        self._credentials = credentials
         self.connections = 0
         """How many TCP connections were opened: a new one may lead to another server."""
         self._url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
 
@@ -73,10 +93,7 @@ class StrictProvider(AsyncHTTPProvider):
             NodeError: there is no such answer.
 
         """
-        request = self.form_request(method, params)
-        answer = await self._post(self.encode_rpc_dict(request))
-        result = single_result(answer, cast("int", request["id"]))
-        return RPCResponse(jsonrpc="2.0", id=request["id"], result=result)
+        return RPCResponse(jsonrpc="2.0", id=0, result=await self.ask(method, params))
 
     async def make_batch_request(self, batch_requests: Sequence[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
         """Ask several things at once; one response for each, in the order asked.
@@ -85,13 +102,32 @@ class StrictProvider(AsyncHTTPProvider):
             NodeError: they were not all answered.
 
         """
-        requests = [self.form_request(method, params) for method, params in batch_requests]
-        answer = await self._post(orjson.dumps(requests))
-        results = batch_results(answer, [cast("int", request["id"]) for request in requests])
-        return [
-            RPCResponse(jsonrpc="2.0", id=request["id"], result=result)
-            for request, result in zip(requests, results, strict=True)
-        ]
+        results = await self.ask_batch(batch_requests)
+        if error := next((result for result in results if isinstance(result, RpcError)), None):
+            raise error
+        return [RPCResponse(jsonrpc="2.0", id=number, result=result) for number, result in enumerate(results)]
+
+    async def ask(self, method: str, params: Any, seconds: float | None = None) -> object:  # noqa: ANN401 - plain JSON
+        """Ask one thing and give its result; ``seconds`` is how long this one may take, if not as long as the others.
+
+        Raises:
+            NodeError: there is no result.
+
+        """
+        request = self.form_request(RPCEndpoint(method), params)
+        answer = await self._post(self.encode_rpc_dict(request), seconds or self._timeout)
+        return single_result(answer, cast("int", request["id"]), self._dialect)
+
+    async def ask_batch(self, requests: Sequence[tuple[str, Any]]) -> list[object]:
+        """Ask several things at once; for each, in the order asked, its result, or an ``RpcError`` in place of it.
+
+        Raises:
+            NodeError: they were not all answered.
+
+        """
+        formed = [self.form_request(RPCEndpoint(method), params) for method, params in requests]
+        answer = await self._post(orjson.dumps(formed), self._timeout)
+        return batch_outcomes(answer, [cast("int", request["id"]) for request in formed], self._dialect)
 
     async def disconnect(self) -> None:
         """Close the connections."""
@@ -99,30 +135,48 @@ class StrictProvider(AsyncHTTPProvider):
         if session is not None:
             await session.close()
 
-    async def _post(self, body: bytes) -> object:
-        status, headers, content = await self._exchange(body)
+    def scrub(self, text: str) -> str:
+        """``text`` without the credentials that are not in the URL."""
+        return text if self._credentials is None else self._credentials.scrub(text)
+
+    async def _post(self, body: bytes, seconds: float) -> object:
+        status, headers, content = await self._exchange(body, seconds)
+        if status == _UNAUTHORISED and self._credentials is not None and await self._credentials.renew():
+            status, headers, content = await self._exchange(body, seconds)
         if status == _HTTP_OK:
-            return self.decode_rpc_response(content)
-        if error := _error_of_status(status, headers):
+            return self._decode(content)
+        if error := self._refusal(status, content) or _error_of_status(status, headers):
             raise error
         try:
-            return self.decode_rpc_response(content)
+            return self._decode(content)
         except BadAnswerError:
             message = f"HTTP status {status}: {shown(content[:80].decode(errors='replace'))}"
             raise NodeUnreachableError(message) from None
 
-    async def _exchange(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def _refusal(self, status: int, content: bytes) -> NodeError | None:
+        """Say what an HTTP status means that one of Bitcoin's daemons gives."""
+        if status == _UNAUTHORISED and self._credentials is not None:
+            return NodeUnreachableError(f"HTTP status 401: {self._credentials.refusal}")
+        if self._dialect is not Dialect.BITCOIN:
+            return None
+        if status == _FORBIDDEN:
+            return NodeUnreachableError("HTTP status 403: it refuses us; see its rpcallowip and rpcwhitelist")
+        if status == _UNAVAILABLE and _QUEUE_FULL in content:
+            return RateLimitedError("HTTP status 503: its work queue is full; if that lasts, raise its rpcworkqueue")
+        return None
+
+    async def _exchange(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
         opened = self.connections
         try:
             try:
-                return await self._send(body)
+                return await self._send(body, seconds)
             except aiohttp.ServerDisconnectedError:
                 if self.connections != opened:
                     raise
                 # The server closed a kept-alive connection just as we used it again: nothing is wrong with it.
-                return await self._send(body)
+                return await self._send(body, seconds)
         except TimeoutError as error:
-            message = f"no whole answer within {self._timeout.total:g} s"
+            message = f"no whole answer within {seconds:g} s"
             raise NodeTimeoutError(message) from error
         except aiohttp.ClientPayloadError as error:
             message = f"the answer ended too early or is badly encoded ({type(error).__name__})"
@@ -131,11 +185,16 @@ class StrictProvider(AsyncHTTPProvider):
             message = f"the answer is not HTTP: {shown(error.message)}"
             raise BadAnswerError(message) from None
         except (aiohttp.ClientError, OSError) as error:
+            if self._credentials is not None:
+                self._credentials.forget()
             raise NodeUnreachableError(_reason(error)) from error
 
-    async def _send(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+        headers = dict(self.get_request_headers())
+        if self._credentials is not None and (authorization := await self._credentials.header()) is not None:
+            headers["Authorization"] = authorization
         async with self._opened().post(
-            self._url, data=body, headers=self.get_request_headers(), allow_redirects=False
+            self._url, data=body, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=seconds)
         ) as response:
             return response.status, response.headers, await self._content(response)
 
@@ -155,7 +214,6 @@ class StrictProvider(AsyncHTTPProvider):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
                 read_bufsize=_READ_BUFFER,
                 trace_configs=[tracing],
             )
@@ -168,6 +226,26 @@ class StrictProvider(AsyncHTTPProvider):
         _params: aiohttp.TraceConnectionCreateEndParams,
     ) -> None:
         self.connections += 1
+
+
+def decode_exactly(raw_response: bytes) -> RPCResponse:
+    """Decode with what is no whole number as a ``Decimal``: amounts are never seen by a float.
+
+    Raises:
+        BadAnswerError: it is no JSON.
+
+    """
+    try:
+        return cast("RPCResponse", json.loads(raw_response, parse_float=Decimal, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        start = shown(raw_response[:80].decode(errors="replace"))
+        message = f"the answer is not JSON ({type(error).__name__}): {start}"
+        raise BadAnswerError(message) from error
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    message = f"JSON has no {text}"
+    raise ValueError(message)
 
 
 def _reason(error: Exception) -> str:
@@ -187,7 +265,7 @@ def _error_of_status(status: int, headers: Mapping[str, str]) -> NodeError | Non
         return RateLimitedError(f"HTTP status {status}: it limits its rate{asked}", wish)
     if status == _TOO_LARGE:
         return BatchTooLargeError("HTTP status 413: the request is too large for it")
-    if status in _UNAUTHORISED:
+    if status in {_UNAUTHORISED, _FORBIDDEN}:
         return NodeUnreachableError(f"HTTP status {status}: it refuses us; check the key or credentials in its URL")
     if _HTTP_ERRORS <= status < 400:  # noqa: PLR2004 - the range of redirects
         return NodeUnreachableError(f"HTTP status {status}: it redirects; configure the URL that it redirects to")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from web3.types import RPCEndpoint
-
 from chainbell.domain.errors import NodeError
+from chainbell.nodes.answers import Dialect
 from chainbell.nodes.batching import AdaptiveBatch
+from chainbell.nodes.credentials import Credentials
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BatchTooLargeError, NodeTimeoutError, RateLimitedError, RpcError
 from chainbell.nodes.provider import StrictProvider
@@ -27,7 +27,7 @@ LARGEST_BATCH = 100
 class Rpc:
     """A node's JSON-RPC endpoint. Every failure is a ``NodeError`` whose message names the node without its secrets."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a connection is limited by, and how it talks
         self,
         endpoint: Endpoint,
         *,
@@ -35,6 +35,7 @@ class Rpc:
         max_bytes: int = MAX_BYTES,
         largest_batch: int = LARGEST_BATCH,
         requested: Callable[[], object] | None = None,
+        dialect: Dialect = Dialect.EVM,
     ) -> None:
         """Connect at the first call; ``timeout`` in seconds is total, body included, and begins at our turn.
 
@@ -42,7 +43,14 @@ class Rpc:
         """
         self._requested = requested
         self.endpoint = endpoint
-        self._provider = StrictProvider(endpoint.url, timeout=timeout, max_bytes=max_bytes)
+        credentials = Credentials(endpoint) if dialect is Dialect.BITCOIN else None
+        self._provider = StrictProvider(
+            endpoint.url if credentials is None else credentials.url,
+            timeout=timeout,
+            max_bytes=max_bytes,
+            dialect=dialect,
+            credentials=credentials,
+        )
         self._largest_batch = largest_batch if endpoint.rps is None else min(largest_batch, burst_of(endpoint.rps))
         self._bucket: TokenBucket | None = None
         self._batches: dict[str, AdaptiveBatch] = {}
@@ -57,8 +65,8 @@ class Rpc:
         """How many TCP connections were opened so far."""
         return self._provider.connections
 
-    async def call(self, method: str, params: Sequence[Any] = ()) -> object:
-        """Ask one thing and give its result.
+    async def call(self, method: str, params: Sequence[Any] = (), *, seconds: float | None = None) -> object:
+        """Ask one thing and give its result; ``seconds`` is how long it may take, if not as long as anything else.
 
         Raises:
             RpcError: the node answered with an error.
@@ -67,10 +75,9 @@ class Rpc:
         """
         await self._turn(1)
         try:
-            response = await self._provider.make_request(RPCEndpoint(method), list(params))
+            return await self._provider.ask(method, list(params), seconds)
         except NodeError as error:
             raise self._named(error, method) from error
-        return response["result"]
 
     async def batch(self, requests: Sequence[Request]) -> list[Any]:
         """Ask several things and give their results in order: all of them, or none.
@@ -84,13 +91,26 @@ class Rpc:
             NodeError: they were not all answered usably.
 
         """
+        return await self._in_parts(requests, tolerant=False)
+
+    async def each(self, requests: Sequence[Request]) -> list[Any]:
+        """Ask several things as ``batch`` does; what was answered with an error is an ``RpcError`` in place of its result.
+
+        Raises:
+            BatchTooLargeError: already one request alone is too large.
+            NodeError: they were not all answered usably.
+
+        """
+        return await self._in_parts(requests, tolerant=True)
+
+    async def _in_parts(self, requests: Sequence[Request], *, tolerant: bool) -> list[Any]:
         results: list[Any] = []
         while len(results) < len(requests):
             method = requests[len(results)][0]
             size = self.batch_size(method)
             part = requests[len(results) : len(results) + size]
             try:
-                results += await self._at_once(part)
+                results += await self._at_once(part, tolerant=tolerant)
             except BatchTooLargeError:
                 if len(part) == 1:
                     raise
@@ -111,16 +131,25 @@ class Rpc:
         """Close the connections; a later call opens new ones."""
         await self._provider.disconnect()
 
-    async def _at_once(self, part: Sequence[Request]) -> list[Any]:
+    async def _at_once(self, part: Sequence[Request], *, tolerant: bool) -> list[Any]:
         if len(part) == 1:
-            return [await self.call(*part[0])]
-        method = part[0][0]
+            try:
+                return [await self.call(*part[0])]
+            except RpcError as error:
+                if not tolerant:
+                    raise
+                return [error]
+        asked = f"a batch of {len(part)} {part[0][0]}"
         await self._turn(len(part))
         try:
-            responses = await self._provider.make_batch_request([(RPCEndpoint(name), params) for name, params in part])
+            results = await self._provider.ask_batch(part)
         except NodeError as error:
-            raise self._named(error, f"a batch of {len(part)} {method}") from error
-        return [response["result"] for response in responses]
+            raise self._named(error, asked) from error
+        named = [self._named(result, asked) if isinstance(result, RpcError) else result for result in results]
+        refused = next((result for result in named if isinstance(result, RpcError)), None)
+        if refused is not None and not tolerant:
+            raise refused
+        return named
 
     async def _turn(self, count: int) -> None:
         """Wait until the URL's rate has room for so many requests, whoever asks: the poll and bulk reads share it."""
@@ -139,9 +168,12 @@ class Rpc:
 
     def _named(self, error: NodeError, asked: str) -> NodeError:
         """Give the same error with the node's name and what it was asked, and without the secrets of its URL."""
-        message = self.endpoint.scrub(f"node {self.name}: {error} (asked for {asked})")
+        message = self._scrub(f"node {self.name}: {error} (asked for {asked})")
         if isinstance(error, RpcError):
-            return RpcError(message, error.code, self.endpoint.scrub(error.reason))
+            return RpcError(message, error.code, self._scrub(error.reason))
         if isinstance(error, RateLimitedError):
             return RateLimitedError(message, error.retry_after)
         return type(error)(message)
+
+    def _scrub(self, text: str) -> str:
+        return self._provider.scrub(self.endpoint.scrub(text))

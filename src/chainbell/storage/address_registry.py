@@ -15,8 +15,9 @@ from chainbell.storage.watch_rows import to_watch
 from chainbell.storage.watches import covered_from, holding_account
 
 _INSERT = """
-insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at)
-select $1, wanted.address, $2, wanted.customer_id, wanted.label, $6, $7
+insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at, outgoing_from)
+select $1, wanted.address, $2, wanted.customer_id, wanted.label, $6, $7,
+    (select case kind when 'evm' then $6::bigint end from chains where name = $1)
 from unnest($3::bytea[], $4::uuid[], $5::text[]) as wanted (address, customer_id, label)
 on conflict (chain, address) where removed_at is null do nothing
 returning *

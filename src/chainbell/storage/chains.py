@@ -13,15 +13,18 @@ from chainbell.storage.locks import lock_chain
 
 _FIRST_START = """
 insert into chains (name, caip2, kind, wire_name, coin_decimals, mode, genesis_hash, cursor_height, cursor_hash,
-                    cursor_parent_hash, reorg_limit, advanced_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                    cursor_parent_hash, reorg_limit, advanced_at,
+                    address_hrp, address_p2pkh, address_p2sh, address_mweb_hrp)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (name) do nothing returning name
 """
 
 _FIRST_BLOCKS = "insert into blocks (chain, height, hash, parent_hash) values ($1, $2, $3, $4)"
 
 _REDEFINE = """
-update chains set wire_name = $2, coin_decimals = $3, reorg_limit = $4 where name = $1
+update chains set wire_name = $2, coin_decimals = $3, reorg_limit = $4,
+    address_hrp = $5, address_p2pkh = $6, address_p2sh = $7, address_mweb_hrp = $8
+where name = $1
 """
 
 _ACQUIRE = """
@@ -114,6 +117,7 @@ class ChainStates:
                 cursor.parent_hash,
                 definition.reorg_limit,
                 now,
+                *_address_columns(definition),
             )
             if started is None:
                 return False
@@ -132,7 +136,12 @@ class ChainStates:
                 return False
             _refuse_another_chain(row, definition)
             await connection.execute(
-                _REDEFINE, definition.name, definition.wire_name, definition.native.decimals, definition.reorg_limit
+                _REDEFINE,
+                definition.name,
+                definition.wire_name,
+                definition.native.decimals,
+                definition.reorg_limit,
+                *_address_columns(definition),
             )
             return True
 
@@ -240,6 +249,11 @@ async def _locked(connection: Connection, chain: str, fence: int) -> Record | No
     """Lock a chain and return its row, unless somebody else follows it by now."""
     await lock_chain(connection, chain)
     return await connection.fetchrow("select * from chains where name = $1 and fence = $2", chain, fence)
+
+
+def _address_columns(definition: ChainDefinition) -> tuple[str | None, int | None, list[int] | None, str | None]:
+    table = definition.address_table
+    return (None, None, None, None) if table is None else (table.hrp, table.p2pkh, list(table.p2sh), table.mweb_hrp)
 
 
 def _refuse_another_chain(row: Record, definition: ChainDefinition) -> None:

@@ -4,6 +4,9 @@
 """
 
 
+from collections.abc import Collection
+
+
 class Conditions:
     """Conditions in SQL, and the arguments of the statement that they are part of."""
 
@@ -20,6 +23,11 @@ class Conditions:
         """Demand that a column has this value; None demands nothing."""
         if value is not None:
             self._conditions.append(f"{column} = {self.place(value)}")
+
+    def among(self, column: str, values: Collection[str] | None) -> None:
+        """Demand that a column has one of these texts; None demands nothing."""
+        if values is not None:
+            self._conditions.append(f"{column} = any({self.place(list(values))}::text[])")
 
     def before(self, columns: str, *values: object | None) -> None:
         """Demand that columns, separated by commas, come before these values; Nones demand nothing."""

@@ -23,12 +23,12 @@ insert into coverage (chain, capability, token, from_height, reason, changed_at)
 
 GROWING = """
 select c.capability, c.token from coverage c
-where c.chain = $1 and c.reason is null and not exists (
+where c.chain = $1 and c.reason is null and c.capability <> 'mempool' and not exists (
     select from coverage later where later.chain = c.chain and later.capability = c.capability and later.token = c.token
         and later.from_height > c.from_height
 )
 """
-"""SQL: what the next block of chain ``$1`` is scanned for."""
+"""SQL: what the next block of chain ``$1`` is scanned for; a mempool is in no block."""
 
 KEY = "case when g.token = '' then g.capability else 'token:' || encode(g.token, 'hex') end"
 """SQL: how `scans.covers` names what a row ``g`` of `GROWING` is about, as `subject_key`."""
@@ -54,7 +54,7 @@ class SubjectCoverage:
     """What is covered of a chain for one thing."""
 
     capability: str
-    """``coin``, ``logs``, or ``token`` for one listed token."""
+    """``coin``, ``logs``, ``mempool``, or ``token`` for one listed token."""
     token: bytes | None
     """Contract of the token; None for what is not a token's."""
     cursor: int

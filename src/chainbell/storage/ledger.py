@@ -11,7 +11,9 @@ from chainbell.domain.delivery import FeedEvent
 from chainbell.domain.errors import NotFoundError
 from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
+from chainbell.domain.utxo import Prevout
 from chainbell.domain.watch import Watch
+from chainbell.storage import spending
 from chainbell.storage.chunks import chunks
 from chainbell.storage.coverage import GROWING, fall_back
 from chainbell.storage.database import Connection, Database, Record
@@ -21,7 +23,7 @@ from chainbell.storage.scans import read_down_to, retract_scans, scanned_among, 
 from chainbell.storage.tally import Tally
 from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
 from chainbell.storage.watches import watches_among
-from chainbell.tracker.ports import AssetKey, Fee, Standing
+from chainbell.tracker.ports import AssetKey, Fee, Spending, Standing
 
 Publish: TypeAlias = Callable[[Feed, Sequence[TransactionEvent]], Awaitable[Sequence[FeedEvent]]]
 
@@ -32,6 +34,8 @@ _IN_NO_BLOCK = f"""
     on t.origin_sender = used.sender and t.origin_nonce = used.nonce
 where t.chain = $1 and t.block_height is null
 """
+
+_WAITING = f"{_BY_HASH} and t.block_height is null"
 
 _TOUCHED_ABOVE = f"{SELECT} where t.chain = $1 and (t.block_height > $2 or t.conflict_height > $2)"
 
@@ -150,6 +154,50 @@ class LedgerCommit:
             found += [to_transaction(row) for row in await self._fetch(_IN_NO_BLOCK, senders, nonces)]
         return found
 
+    async def waiting(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return the records in no block of these transactions."""
+        return [to_transaction(row) for part in chunks(tx_hashes) for row in await self._fetch(_WAITING, part)]
+
+    async def has_unseeded(self) -> bool:
+        """Tell whether some watched address may own outputs that we do not know of, because they are older."""
+        return await spending.has_unseeded(self._connection, self._chain)
+
+    async def outputs(self, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
+        """Look up which of these outpoints are outputs that we know as ours."""
+        return await spending.outputs_among(self._connection, self._chain, outpoints)
+
+    async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
+        """Return, by outpoint, the tracked transactions in no block that spend it."""
+        return await spending.claims_among(self._connection, self._chain, outpoints)
+
+    async def children(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return the tracked transactions in no block that spend an output of these."""
+        return await spending.children_of(self._connection, self._chain, tx_hashes)
+
+    async def extend_windows(self, _hits: Collection[Watch], _now: datetime) -> bool:
+        """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
+        return False
+
+    async def save_spending(self, entries: Sequence[Spending]) -> None:
+        """Write what transactions of the Bitcoin family spend and make, new or included again."""
+        await spending.save_spending(self._connection, self._chain, entries)
+
+    async def generation(self) -> int:
+        """Return how often this database was restored from a backup."""
+        return int(await self._connection.fetchval("select generation from installation"))
+
+    async def note_shown(self, node: str, tx_hashes: Collection[bytes]) -> None:
+        """Record that a node showed these transactions, and shows them now."""
+        await spending.note_shown(self._connection, self._chain, node, tx_hashes)
+
+    async def shown_by(self, node: str) -> Mapping[bytes, datetime | None]:
+        """Return the tracked transactions in no block that a node once showed, each with since when it does not."""
+        return await spending.shown_by(self._connection, self._chain, node)
+
+    async def note_absent(self, node: str, tx_hashes: Collection[bytes], since: datetime | None) -> None:
+        """Record since when a node does not show these transactions."""
+        await spending.note_absent(self._connection, self._chain, node, tx_hashes, since)
+
     async def touched_above(self, height: int) -> Sequence[Transaction]:
         """Return the records that a block above a height includes, or whose conflict one includes."""
         rows = await self._connection.fetch(_TOUCHED_ABOVE, self._chain, height)
@@ -208,6 +256,7 @@ class LedgerCommit:
         await self._connection.execute(_ORPHAN, self._chain, ancestor.height, now)
         await self._move_cursor(ancestor, now)
         await fall_back(self._connection, self._chain, ancestor.height)
+        await spending.orphan_spending(self._connection, self._chain, ancestor.height)
         await retract_scans(self._connection, self._chain, ancestor.height, ancestor.hash, now)
         await self._connection.execute(
             "update fees set block_height = null, block_hash = null where chain = $1 and block_height > $2",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from chainbell.domain.address import format_hash
 from chainbell.domain.delivery import FeedEvent
 from chainbell.domain.transaction import TransactionEvent
 from chainbell.telemetry import metrics
@@ -54,14 +55,15 @@ def _names(event: TransactionEvent, stored: FeedEvent) -> dict[str, object]:
     Where no block includes the transaction (any more), ``occasion`` has the hash of the one that is the reason: the block
     that was taken back, or that of a conflict.
     """
-    block = event.transaction.block
+    subject, block = event.transaction.subject, event.transaction.block
+    kind = subject.chain.kind
     occasion = event.occasion[0] if block is None and event.occasion else None
     return {
         "chain": stored.chain,
         "height": None if block is None else block.height,
-        "block": None if block is None else f"0x{block.hash.hex()}",
-        "occasion": None if occasion is None else f"0x{occasion.hex()}",
-        "tx": f"0x{event.transaction.subject.tx_hash.hex()}",
+        "block": None if block is None else format_hash(kind, block.hash),
+        "occasion": None if occasion is None else format_hash(kind, occasion),
+        "tx": format_hash(kind, subject.tx_hash),
         "uid": stored.resource_id,
         "type": stored.type,
         "event_id": stored.id,

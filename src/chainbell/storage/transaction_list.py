@@ -1,6 +1,6 @@
 """Tracked transactions as listings show them: the record as it stands, and how deep its block is below our cursor."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,10 +10,10 @@ from chainbell.storage.accounts import Viewer
 from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Database, Record
 from chainbell.storage.paging import Page, PageRequest, to_page
-from chainbell.storage.transactions import to_transaction
+from chainbell.storage.transactions import OF_CHAIN, to_transaction
 
-_COLUMNS = """
-t.*, c.caip2, c.kind, c.wire_name, c.mode, c.coin_decimals,
+_COLUMNS = f"""
+t.*, {OF_CHAIN},
 coalesce(greatest(c.cursor_height - t.block_height + 1, 0), 0) as confirmations
 """
 
@@ -24,6 +24,15 @@ where ($1::text is null or c.mode = $1) and ($2::uuid is null or t.account_id = 
 
 
 @dataclass(frozen=True, slots=True)
+class AddressOf:
+    """An address, and the chains on which it is meant: the same script is written otherwise on others."""
+
+    address: bytes
+    chains: Collection[str] | None = None
+    """Names of definitions; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionFilter:
     """Which transactions to list; None stands for all."""
 
@@ -31,7 +40,7 @@ class TransactionFilter:
     status: Status | None = None
     chain: str | None = None
     """Name of the chain's definition."""
-    address: bytes | None = None
+    address: AddressOf | None = None
     """The watched side."""
     tx_hash: bytes | None = None
     account_id: str | None = None
@@ -55,11 +64,12 @@ def listing(wanted: TransactionFilter, viewer: Viewer, request: PageRequest) -> 
     mode, account_id = viewer.parameters
     chains.equal("c.mode", mode)
     chains.equal("c.name", wanted.chain)
+    chains.among("c.name", None if wanted.address is None else wanted.address.chains)
     conditions.equal("t.account_id", account_id)
     conditions.equal("t.account_id", wanted.account_id)
     conditions.equal("t.type", wanted.type and wanted.type.value)
     conditions.equal("t.status", wanted.status and wanted.status.value)
-    conditions.equal("t.address", wanted.address)
+    conditions.equal("t.address", None if wanted.address is None else wanted.address.address)
     conditions.equal("t.tx_hash", wanted.tx_hash)
     conditions.before("t.created_at, t.uid", *request.after)
     order = f"order by t.created_at desc, t.uid desc limit {conditions.place(request.limit + 1)}"

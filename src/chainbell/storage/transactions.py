@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from chainbell.domain.chain import ChainKind, Mode
+from chainbell.domain.address import EVM_ADDRESSES, AddressFormat
+from chainbell.domain.chain import Mode
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.transaction import (
     BlockPoint,
     Chain,
@@ -17,10 +19,14 @@ from chainbell.domain.transaction import (
 )
 from chainbell.storage.database import Connection, Record
 
-SELECT = """
-select t.*, c.caip2, c.kind, c.wire_name, c.mode, c.coin_decimals
+OF_CHAIN = """c.caip2, c.kind, c.wire_name, c.mode, c.coin_decimals, c.address_hrp, c.address_p2pkh, c.address_p2sh,
+c.address_mweb_hrp"""
+"""SQL: what `to_chain` reads of a row ``c`` of ``chains``, beside its name as ``chain``."""
+
+SELECT = f"""
+select t.*, {OF_CHAIN}
 from transactions t join chains c on c.name = t.chain
-"""
+"""  # noqa: S608 - a constant
 
 _COLUMNS = (
     "uid",
@@ -59,6 +65,8 @@ _COLUMNS = (
     "sequence",
     "historical_until",
     "silent",
+    "senders",
+    "maturity",
     "created_at",
     "updated_at",
 )
@@ -96,8 +104,8 @@ def _to_row(transaction: Transaction) -> tuple[object, ...]:
         subject.label,
         transaction.amount,
         transaction.counterparty,
-        transaction.origin.sender,
-        transaction.origin.nonce,
+        None if transaction.origin is None else transaction.origin.sender,
+        None if transaction.origin is None else transaction.origin.nonce,
         transaction.may_return,
         transaction.status.value,
         transaction.screening.value,
@@ -117,6 +125,8 @@ def _to_row(transaction: Transaction) -> tuple[object, ...]:
         transaction.sequence,
         transaction.historical_until,
         transaction.silent,
+        list(transaction.senders),
+        transaction.maturity,
         transaction.created_at,
         transaction.updated_at,
     )
@@ -131,6 +141,16 @@ def to_chain(row: Record) -> Chain:
         wire_name=row["wire_name"],
         mode=Mode(row["mode"]),
         coin_decimals=row["coin_decimals"],
+        addresses=_to_address_format(row),
+    )
+
+
+def _to_address_format(row: Record) -> AddressFormat:
+    kind = ChainKind(row["kind"])
+    if kind is ChainKind.EVM:
+        return EVM_ADDRESSES
+    return AddressFormat(
+        kind, row["address_hrp"], row["address_p2pkh"], tuple(row["address_p2sh"]), mweb_hrp=row["address_mweb_hrp"]
     )
 
 
@@ -154,7 +174,7 @@ def to_transaction(row: Record) -> Transaction:
         ),
         amount=int(row["amount"]),
         counterparty=row["counterparty"],
-        origin=Origin(row["origin_sender"], int(row["origin_nonce"])),
+        origin=None if row["origin_sender"] is None else Origin(row["origin_sender"], int(row["origin_nonce"])),
         may_return=row["may_return"],
         status=Status(row["status"]),
         screening=ScreeningStatus(row["screening"]),
@@ -173,6 +193,8 @@ def to_transaction(row: Record) -> Transaction:
         sequence=row["sequence"],
         historical_until=row["historical_until"],
         silent=row["silent"],
+        senders=tuple(row["senders"]),
+        maturity=row["maturity"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )

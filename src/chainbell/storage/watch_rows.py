@@ -1,6 +1,6 @@
 """Watches as rows."""
 
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import KeyPlace, Purpose, Watch
 from chainbell.storage.database import Record
 
 
@@ -15,4 +15,13 @@ def to_watch(row: Record) -> Watch:
         label=row["label"],
         watched_from=row["watched_from"],
         created_at=row["created_at"],
+        purpose=Purpose(row["purpose"]),
+        outgoing_from=row["outgoing_from"],
+        place=_to_place(row),
     )
+
+
+def _to_place(row: Record) -> KeyPlace | None:
+    if row["key_id"] is None:
+        return None
+    return KeyPlace(str(row["key_id"]), row["branch"], row["key_index"], row["handed_out_at"] is not None)

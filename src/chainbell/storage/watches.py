@@ -11,7 +11,7 @@ from chainbell.domain.chain import Mode
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from chainbell.domain.history import History
 from chainbell.domain.label import check_label
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database
@@ -27,8 +27,9 @@ where a.chain = $1 and a.removed_at is null
 """
 
 _INSERT = """
-insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at)
-values ($1, $2, $3, $4, $5, $6, $7) returning *
+insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at, purpose, outgoing_from)
+values ($1, $2, $3, $4, $5, $6, $7, $8, (select case kind when 'evm' then $6::bigint end from chains where name = $1))
+returning *
 """
 
 _DEFAULT_ACCOUNT = "select id from accounts where mode = $1 and is_default"
@@ -50,6 +51,7 @@ class NewWatch:
     label: str | None = None
     history: History | None = None
     """What of its past is looked for; None: nothing."""
+    purpose: Purpose = Purpose.DEPOSIT
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a label that cannot be shown, or is too long."""
@@ -152,6 +154,7 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
             wanted.label,
             watched_from,
             now,
+            wanted.purpose.value,
         )
     except asyncpg.UniqueViolationError as error:
         message = (

@@ -25,6 +25,8 @@ class Checkpoint(StrEnum):
     RETRACTION_WRITTEN = "retraction_written"
     """The cursor is moved back and orphans are marked in the open transaction."""
     RETRACTION_COMMITTED = "retraction_committed"
+    MEMPOOL_COMMITTED = "mempool_committed"
+    """What a mempool shows is told."""
     SCAN_READ = "scan_read"
     """Blocks of the past were read from the node; nothing is written."""
     SCAN_WRITTEN = "scan_written"

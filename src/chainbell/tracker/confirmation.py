@@ -14,6 +14,10 @@ class Policy:
     screening: bool
     """Whether deposits are screened; False only where the operator switched it off explicitly."""
 
+    def required_of(self, maturity: int) -> int | None:
+        """Return the confirmations that something of this maturity needs; None: as `required_depth`."""
+        return None if self.required_depth is None else max(self.required_depth, maturity)
+
     def allows_success(self, screening: ScreeningStatus) -> bool:
         """Tell whether screening lets a deposit succeed; ``UNSCREENED`` does only where screening is off."""
         if screening is ScreeningStatus.UNSCREENED:
@@ -33,8 +37,10 @@ class ChainView:
         """Return the confirmations of a block: the cursor's own block has 1."""
         return max(0, self.cursor_height - height + 1)
 
-    def is_deep(self, height: int, policy: Policy) -> bool:
-        """Tell whether what stands at this height is settled."""
+    def is_deep(self, height: int, policy: Policy, maturity: int = 0) -> bool:
+        """Tell whether what stands at this height, and needs so many confirmations in any case, is settled."""
+        if self.depth(height) < maturity:
+            return False
         if policy.required_depth is None:
             return self.finalized_height is not None and height <= self.finalized_height
         return self.depth(height) >= policy.required_depth

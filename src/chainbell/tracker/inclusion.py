@@ -1,4 +1,4 @@
-"""What newly appended blocks include: one look-up for all of them, then block by block in memory."""
+"""What newly appended blocks include: applied to the records in hand, block by block, in memory. Pure."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -7,13 +7,13 @@ from datetime import datetime
 
 from chainbell.domain.block import ChainTransaction, ScannedBlock
 from chainbell.domain.errors import NodeError
-from chainbell.domain.transaction import BlockPoint, Chain, Conflict, Origin, Transaction
+from chainbell.domain.transaction import BlockPoint, Chain, Conflict, Transaction
 from chainbell.domain.watch import Watch
 from chainbell.tracker import matching
 from chainbell.tracker.book import Book
 from chainbell.tracker.confirmation import ChainView
 from chainbell.tracker.observations import ConflictMined
-from chainbell.tracker.ports import AssetKey, ChainCommit, Fee
+from chainbell.tracker.ports import AssetKey, Fee
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +25,12 @@ class Known:
     """What the chain's definition says of what is covered, by the asset's contract."""
     watches: Mapping[bytes, Watch]
     records: Sequence[Transaction]
-    """Those told before of transactions in these blocks, and those whose nonce these blocks give to another."""
+    """Those told before of transactions in these blocks, and those whose nonce or inputs these blocks give to another."""
     unpaid: Collection[bytes]
     asset_ids: Mapping[AssetKey, str]
     """Of every asset that a first sight in these blocks needs."""
-
-
-async def look_up(
-    commit: ChainCommit,
-    blocks: Sequence[ScannedBlock],
-    chain: Chain,
-    assets: Mapping[bytes, matching.AssetFacts],
-    now: datetime,
-) -> Known:
-    """Look everything up that matters to these blocks: the match that counts.
-
-    Only what is covered can be seen for the first time; what was told before of another asset is told to the end.
-    """
-    covered = await commit.covered()
-    assets = {asset: facts for asset, facts in assets.items() if asset in covered}
-    hashes = matching.hashes(blocks)
-    told = {record.uid: record for record in await commit.by_hash(hashes)}
-    told |= {record.uid: record for record in await commit.in_no_block(matching.origins(blocks).keys())}
-    watches = await commit.watches(matching.addresses(blocks))
-    needed = {
-        matching.asset_key(sighting, assets)
-        for block in blocks
-        for sighting in matching.sightings(block, chain.caip2, watches)
-        if sighting.uid not in told and sighting.movement.asset in assets
-    }
-    asset_ids = await commit.asset_ids(needed, now) if needed else {}
-    return Known(chain, assets, watches, list(told.values()), await commit.unpaid_fees(hashes), asset_ids)
+    displaces: Mapping[bytes, Sequence[str]]
+    """By transaction in these blocks: the records, of other transactions, that it leaves no place for."""
 
 
 class Inclusion:
@@ -67,10 +42,8 @@ class Inclusion:
         self._view = view
         self._now = now
         self._uids_by_hash: dict[bytes, list[str]] = defaultdict(list)
-        self._uids_by_origin: dict[Origin, list[str]] = defaultdict(list)
         for record in sorted(known.records, key=lambda record: record.uid):
             self._uids_by_hash[record.subject.tx_hash].append(record.uid)
-            self._uids_by_origin[record.origin].append(record.uid)
 
     def of(self, blocks: Sequence[ScannedBlock], book: Book) -> list[Fee]:
         """Apply returns, first sights and conflicts of each block, and return the fees that watched senders paid."""
@@ -122,11 +95,8 @@ class Inclusion:
                 book.apply(record, ConflictMined(Conflict(on_chain.hash, point)))
 
     def _displaced(self, on_chain: ChainTransaction, book: Book) -> list[Transaction]:
-        """Return the records whose nonce this transaction took: in no block, and not settled for good."""
-        if not on_chain.may_return:
-            return []
-        uids = self._uids_by_origin.get(Origin(on_chain.sender, on_chain.nonce), ())
-        others = [record for uid in uids if (record := book.record(uid)).subject.tx_hash != on_chain.hash]
+        """Return the records that this transaction leaves no place for: in no block, and not settled for good."""
+        others = [book.record(uid) for uid in self._known.displaces.get(on_chain.hash, ())]
         return [record for record in others if record.block is None and not record.final]
 
     def _replaced_by(self, on_chain: ChainTransaction, book: Book) -> bytes | None:

@@ -75,7 +75,7 @@ def tell_past(past: Past, blocks: Sequence[ScannedBlock], view: ChainView, book:
         for sighting in matching.sightings(block, past.chain.caip2, past.watches):
             if book.has(sighting.uid) or sighting.movement.asset not in past.assets:
                 continue
-            newborn = _newborn(past, sighting, now)
+            newborn = _newborn(past, sighting, block.ref.height, now)
             fee = paid.get(sighting.movement.transaction.hash)
             book.apply(newborn, matching.inclusion(newborn, block, sighting.movement, fee, None, view))
         fees += [fee for fee in paid.values() if past.counted.get(fee.tx_hash) is None]
@@ -90,8 +90,11 @@ def _paid(past: Past, block: ScannedBlock) -> dict[bytes, Fee]:
     return {tx_hash: replace(fee, counted_in=past.counted.get(tx_hash) or fee.counted_in) for tx_hash, fee in fees.items()}
 
 
-def _newborn(past: Past, sighting: matching.Sighting, now: datetime) -> Transaction:
+def _newborn(past: Past, sighting: matching.Sighting, height: int, now: datetime) -> Transaction:
+    """Return the record of something below the cursor; where the watch covers its block, it is told late, and no history."""
     key = matching.asset_key(sighting, past.assets)
     newborn = matching.newborn(sighting, past.chain, key, past.asset_ids[key], now)
     scanned = past.scanned[sighting.side.address]
+    if height >= scanned.watch.watched_from:
+        return newborn
     return replace(newborn, historical_until=scanned.watch.watched_from, silent=not scanned.notify)

@@ -1,5 +1,6 @@
 """Which records a block makes or touches. Pure: everything that is looked up in the database is passed in."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +38,7 @@ class Side:
     address: bytes
     position: int
     counterparty: bytes | None
-    """None: the chain itself created what arrived."""
+    """None: the chain itself created what arrived, or nobody in particular is known."""
 
     def uid(self, caip2: str, movement: Movement) -> str:
         """Return the id of the record of this side."""
@@ -55,15 +56,16 @@ class Sighting:
 
 
 def sides(movement: Movement) -> Iterator[Side]:
-    """Yield both sides of a movement: the payer, where there is one, is told too, also when both are the same address."""
-    if movement.sender is not None:
+    """Yield the sides of a movement: the payer, where there is one, is told too, also when both are the same address."""
+    if movement.sender is not None and movement.outgoing_position is not None:
         yield Side(TransactionType.TRANSFER, movement.sender, movement.outgoing_position, movement.recipient)
-    yield Side(TransactionType.DEPOSIT, movement.recipient, movement.incoming_position, movement.sender)
+    if movement.recipient is not None and movement.incoming_position is not None:
+        yield Side(TransactionType.DEPOSIT, movement.recipient, movement.incoming_position, movement.sender)
 
 
 def addresses(blocks: Sequence[ScannedBlock]) -> set[bytes]:
     """Return every address whose watch would matter to these blocks: both sides of movements, and who paid fees."""
-    found = {transaction.sender for block in blocks for transaction in block.transactions}
+    found = {payer for block in blocks for transaction in block.transactions if (payer := transaction.sender) is not None}
     for block in blocks:
         for movement in block.movements:
             found.update(side.address for side in sides(movement))
@@ -78,11 +80,29 @@ def hashes(blocks: Sequence[ScannedBlock]) -> set[bytes]:
 def origins(blocks: Sequence[ScannedBlock]) -> dict[Origin, ChainTransaction]:
     """Return who used which nonce in these blocks; what a block itself creates uses none."""
     return {
-        Origin(transaction.sender, transaction.nonce): transaction
+        origin: transaction
         for block in blocks
         for transaction in block.transactions
-        if transaction.may_return
+        if transaction.may_return and (origin := origin_of(transaction)) is not None
     }
+
+
+def origin_of(transaction: ChainTransaction) -> Origin | None:
+    """Return the sender and nonce of a transaction; None on UTXO chains."""
+    if transaction.sender is None or transaction.nonce is None:
+        return None
+    return Origin(transaction.sender, transaction.nonce)
+
+
+def displaces(blocks: Sequence[ScannedBlock], records: Collection[Transaction]) -> Mapping[bytes, Sequence[str]]:
+    """Return, by transaction in these blocks, the records of other transactions whose nonce it used."""
+    found: dict[bytes, list[str]] = defaultdict(list)
+    used = origins(blocks)
+    for record in sorted(records, key=lambda record: record.uid):
+        taker = None if record.origin is None else used.get(record.origin)
+        if taker is not None and taker.hash != record.subject.tx_hash:
+            found[taker.hash].append(record.uid)
+    return found
 
 
 def sightings(block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch]) -> list[Sighting]:
@@ -127,8 +147,10 @@ def newborn(sighting: Sighting, chain: Chain, asset: AssetKey, asset_id: str, no
         ),
         amount=movement.amount,
         counterparty=sighting.side.counterparty,
-        origin=Origin(movement.transaction.sender, movement.transaction.nonce),
+        origin=origin_of(movement.transaction),
         may_return=movement.transaction.may_return,
+        senders=movement.senders,
+        maturity=movement.transaction.maturity,
         created_at=now,
         updated_at=now,
     )
@@ -151,6 +173,8 @@ def fees(  # noqa: PLR0913 - what a block is matched against
     point = BlockPoint(block.ref.height, block.ref.hash)
     found = {}
     for transaction in block.transactions:
+        if transaction.sender is None:
+            continue
         watch = watches.get(transaction.sender)
         if watch is not None or transaction.hash in unpaid:
             account_id = None if watch is None else watch.account_id
@@ -181,13 +205,15 @@ def _counted_in(
     found: dict[bytes, str] = {}
     for movement in block.movements:
         payer, tx_hash = movement.transaction.sender, movement.transaction.hash
-        if movement.sender == payer and (payer in watches or tx_hash in hashes_told):
+        paying = payer is not None and movement.sender == payer and movement.outgoing_position is not None
+        if paying and (payer in watches or tx_hash in hashes_told):
             uid = next(sides(movement)).uid(caip2, movement)
             if (payer in watches and movement.asset in assets) or uid in uids:
                 found.setdefault(tx_hash, uid)
+    payers = {transaction.hash: transaction.sender for transaction in block.transactions}
     for record in sorted(told, key=lambda record: record.uid):
         subject = record.subject
-        if subject.type is TransactionType.TRANSFER and subject.address == record.origin.sender:
+        if subject.type is TransactionType.TRANSFER and payers.get(subject.tx_hash) == subject.address:
             found.setdefault(subject.tx_hash, record.uid)
     return found
 
@@ -213,6 +239,7 @@ def inclusion(  # noqa: PLR0913 - what a block says of a record, and what stands
         fee_of=None if shown is None else shown.counted_in,
         replaces=replaces,
         view=view,
+        senders=movement.senders,
     )
 
 

@@ -19,8 +19,10 @@ class Included:
     fee: int | None
     fee_of: str | None
     replaces: bytes | None
-    """Hash of the tracked transaction, in no block, whose nonce this one took."""
+    """Hash of the tracked transaction, in no block, whose nonce or inputs this one took."""
     view: ChainView
+    senders: tuple[bytes | None, ...] = ()
+    """On UTXO chains: who it spends from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Sighted:
     """It is in a mempool."""
 
     generation: int
+    replaces: bytes | None = None
+    """Hash of the tracked transaction whose inputs it takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
 from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import BlockPoint, Chain, Origin, Transaction, TransactionEvent
+from chainbell.domain.utxo import Prevout
 from chainbell.domain.watch import Watch
+from chainbell.tracker.spending import OwnOutput, SpentOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,16 @@ class Fee:
     """uid of the one record that shows it as its own; None where nothing else moved."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Entries of the ledger from which balances of the Bitcoin family follow."""
+
+    outputs: tuple[OwnOutput, ...]
+    inputs: tuple[SpentOutput, ...]
+    height: int | None
+    """Of the block of our chain that has them; None: no block has."""
+
+
 class ChainCommit(Protocol):
     """Reads and writes of one chain inside one transaction. What is read here is what is there now."""
 
@@ -80,6 +92,50 @@ class ChainCommit(Protocol):
 
     async def in_no_block(self, origins: Collection[Origin]) -> Sequence[Transaction]:
         """Return the records in no block whose sender and nonce are among these."""
+        ...
+
+    async def waiting(self, tx_hashes: Collection[bytes]) -> Sequence[Transaction]:
+        """Return the records in no block of these transactions."""
+        ...
+
+    async def has_unseeded(self) -> bool:
+        """Tell whether some watched address may own outputs that we do not know of, because they are older."""
+        ...
+
+    async def outputs(self, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
+        """Look up which of these outpoints are outputs that we know as ours."""
+        ...
+
+    async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
+        """Return, by outpoint, the tracked transactions in no block that spend it."""
+        ...
+
+    async def children(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return the tracked transactions in no block that spend an output of these."""
+        ...
+
+    async def extend_windows(self, hits: Collection[Watch], now: datetime) -> bool:
+        """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
+        ...
+
+    async def save_spending(self, spending: Sequence[Spending]) -> None:
+        """Write what transactions of the Bitcoin family spend and make, new or included again."""
+        ...
+
+    async def generation(self) -> int:
+        """Return how often this database was restored from a backup."""
+        ...
+
+    async def note_shown(self, node: str, tx_hashes: Collection[bytes]) -> None:
+        """Record that a node showed these transactions, and shows them now."""
+        ...
+
+    async def shown_by(self, node: str) -> Mapping[bytes, datetime | None]:
+        """Return the tracked transactions in no block that a node once showed, each with since when it does not."""
+        ...
+
+    async def note_absent(self, node: str, tx_hashes: Collection[bytes], since: datetime | None) -> None:
+        """Record since when a node does not show these transactions."""
         ...
 
     async def touched_above(self, height: int) -> Sequence[Transaction]:

@@ -1,23 +1,36 @@
 """The one service that commits what happens on a chain: advance, retract or settle, each one transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from chainbell.domain.block import ScannedBlock
-from chainbell.domain.chain import COIN, BlockRef, ChainDefinition
+from chainbell.domain.block import Block, ScannedBlock
+from chainbell.domain.chain import COIN, BlockRef, Capability, ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.following import Committed, Outcome, Stale
 from chainbell.domain.history import ScanWindow
 from chainbell.domain.transaction import BlockPoint, Transaction
+from chainbell.domain.utxo import Lacking, MempoolView
 from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.tracker import matching
 from chainbell.tracker.book import Book
 from chainbell.tracker.confirmation import ChainView, Policy
-from chainbell.tracker.inclusion import Inclusion, look_up
+from chainbell.tracker.inclusion import Inclusion
 from chainbell.tracker.look_back import Past, look_up_past, tell_past
+from chainbell.tracker.look_up import EvmMatcher, Matcher, UtxoMatcher
+from chainbell.tracker.mempool import observe_view
 from chainbell.tracker.observations import Deepened, Orphaned
 from chainbell.tracker.ports import ChainCommit, ChainStore, Fee, Standing
+from chainbell.tracker.spending import Maturities
 
 _ANOTHER_LEADS = Stale("another process follows this chain now")
+
+
+class _LacksFactsError(Exception):
+    """Rolls a commit back: more must be read before it can be told what happened."""
+
+    def __init__(self, lacking: Lacking) -> None:
+        super().__init__()
+        self.lacking = lacking
 
 
 class Tracker:
@@ -25,6 +38,10 @@ class Tracker:
 
     def __init__(self, store: ChainStore, definition: ChainDefinition, policy: Policy) -> None:
         self._store = store
+        self._maturities = Maturities(definition.coinbase_maturity or 0, definition.pegout_maturity or 0)
+        self._matcher: Matcher = UtxoMatcher(self._maturities) if definition.kind is ChainKind.UTXO else EvmMatcher()
+        self._reads_mempools = Capability.MEMPOOL in definition.capabilities
+        self._drop_after = timedelta(seconds=definition.drop_after_seconds)
         self._name = definition.name
         self._policy = policy
         self._assets = {
@@ -33,25 +50,57 @@ class Tracker:
         }
 
     async def advance(
-        self, fence: int, blocks: Sequence[ScannedBlock], finalized: BlockRef | None, now: datetime
-    ) -> Outcome:
+        self, fence: int, blocks: Sequence[Block], finalized: BlockRef | None, now: datetime
+    ) -> Outcome | Lacking:
         """Append linked blocks to our chain with everything that they decide.
 
-        The first block's parent must be the cursor. Raises `NodeError` when the blocks contradict our ledger.
+        The first block's parent must be the cursor. `Lacking`: nothing was written, and the same blocks are to be given
+        again with what they lack. Raises `NodeError` when the blocks contradict our ledger.
         """
+        try:
+            return await self._advance(fence, blocks, finalized, now)
+        except _LacksFactsError as error:
+            return error.lacking
+
+    async def _advance(self, fence: int, blocks: Sequence[Block], finalized: BlockRef | None, now: datetime) -> Outcome:
         async with self._store.begin(self._name) as commit:
             standing = await commit.standing()
             if stale := _staleness(standing, fence, blocks[0].ref.parent_hash):
                 return stale
-            await commit.append(blocks, now)
+            found = await self._matcher.look_up(commit, blocks, standing.chain, self._assets, now)
+            if isinstance(found, Lacking):
+                raise _LacksFactsError(found)
+            await commit.append(found.blocks, now)
             reached(Checkpoint.LEDGER_WRITTEN)
             view = await self._view(commit, standing, blocks[-1].ref, finalized)
             book = Book(self._policy, now)
-            known = await look_up(commit, blocks, standing.chain, self._assets, now)
-            fees = Inclusion(known, view, now).of(blocks, book)
+            fees = Inclusion(found.known, view, now).of(found.blocks, book)
+            await commit.save_spending(found.spending)
             events = await self._finish(commit, book, view, fees)
         reached(Checkpoint.ADVANCE_COMMITTED)
         return Committed(events)
+
+    async def observe(self, fence: int, view: MempoolView, now: datetime) -> Outcome | Lacking:
+        """Tell what a node's mempool shows: what arrived, what that replaces, and what is gone for long enough.
+
+        The view must have been taken while its node's tip was our cursor. `Lacking` as for `advance`.
+        """
+        try:
+            async with self._store.begin(self._name) as commit:
+                standing = await commit.standing()
+                if stale := _staleness(standing, fence, view.tip):
+                    return stale
+                book = Book(self._policy, now)
+                lacking = await observe_view(
+                    commit, view, standing.chain, self._assets, self._maturities, book, self._drop_after, now
+                )
+                _require_nothing(lacking)
+                await commit.save(book.changed())
+                await commit.publish(book.events)
+        except _LacksFactsError as error:
+            return error.lacking
+        reached(Checkpoint.MEMPOOL_COMMITTED)
+        return Committed(len(book.events))
 
     async def settle(self, fence: int, cursor: BlockRef, finalized: BlockRef | None, now: datetime) -> Outcome:
         """Promote what is deep enough, without new blocks: the cursor was just found on the node's best chain."""
@@ -62,8 +111,13 @@ class Tracker:
             view = await self._view(commit, standing, cursor, finalized)
             return Committed(await self._finish(commit, Book(self._policy, now), view, []))
 
-    async def retract(self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime) -> Outcome:
-        """Move the cursor back to a common ancestor and tell every retraction: a reorg's own commit."""
+    async def retract(
+        self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime, shown_by: str | None = None
+    ) -> Outcome:
+        """Move the cursor back to a common ancestor and tell every retraction: a reorg's own commit.
+
+        `shown_by` is the node that knows the blocks that are taken back: it showed the transactions in them.
+        """
         async with self._store.begin(self._name) as commit:
             standing = await commit.standing()
             if stale := _staleness(standing, fence, cursor.hash):
@@ -76,25 +130,38 @@ class Tracker:
             for transaction in _newest_first(await commit.touched_above(ancestor.height)):
                 book.apply(transaction, Orphaned(_standing_in(transaction).hash))
             await commit.save(book.changed())
+            if shown_by is not None and self._reads_mempools:
+                waiting = (record for record in book.records() if record.block is None and not record.final)
+                await commit.note_shown(shown_by, {record.subject.tx_hash for record in waiting})
             await commit.publish(book.events)
             reached(Checkpoint.EVENTS_WRITTEN)
         reached(Checkpoint.RETRACTION_COMMITTED)
         return Committed(len(book.events))
 
-    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
+    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[Block], now: datetime) -> Outcome | Lacking:
         """Tell what scans find in blocks below the cursor, and move them on. The cursor stays where it is.
 
         The blocks are linked. The highest must be the one that all of these scans read next: that it is on our chain holds
-        under the chain's lock, because a retraction moves them down.
+        under the chain's lock, because a retraction moves them down. `Lacking` as for `advance`.
         """
+        try:
+            return await self._look_back(fence, window, blocks, now)
+        except _LacksFactsError as error:
+            return error.lacking
+
+    async def _look_back(self, fence: int, window: ScanWindow, blocks: Sequence[Block], now: datetime) -> Outcome:
         async with self._store.begin(self._name) as commit:
             standing = await commit.standing()
             if standing.fence != fence:
                 return _ANOTHER_LEADS
             if not await commit.scan_down(window.scan_ids, blocks[-1].ref, blocks[0].ref, now):
                 return Stale("the scan was moved on, or back by a reorg, since its blocks were read")
-            past = await look_up_past(commit, window.scan_ids, blocks, standing.chain, self._assets, now)
-            events = 0 if past is None else await self._tell_past(commit, past, blocks, standing, now)
+            read = await self._matcher.read_past(commit, blocks, now)
+            if isinstance(read, Lacking):
+                raise _LacksFactsError(read)
+            await commit.save_spending(read.spending)
+            past = await look_up_past(commit, window.scan_ids, read.blocks, standing.chain, self._assets, now)
+            events = 0 if past is None else await self._tell_past(commit, past, read.blocks, standing, now)
             reached(Checkpoint.SCAN_WRITTEN)
         reached(Checkpoint.SCAN_COMMITTED)
         return Committed(events)
@@ -141,6 +208,11 @@ class Tracker:
         await commit.publish(book.events)
         reached(Checkpoint.EVENTS_WRITTEN)
         return len(book.events)
+
+
+def _require_nothing(lacking: Lacking | None) -> None:
+    if lacking is not None:
+        raise _LacksFactsError(lacking)
 
 
 def _standing_in(transaction: Transaction) -> BlockPoint:

@@ -96,7 +96,7 @@ class _Teller:
                 previous_status=previous,
                 occasion=occasion,
                 confirmations=self.confirmations,
-                required_confirmations=self.policy.required_depth,
+                required_confirmations=self.policy.required_of(self.transaction.maturity),
                 at=self.now,
             )
         )
@@ -113,6 +113,7 @@ def _include(teller: _Teller, seen: Included) -> None:
         )
         raise ChainHaltedError(message)
     teller.confirmations = seen.view.depth(seen.block.height)
+    required = teller.policy.required_of(transaction.maturity)
     history = transaction.historical_until is not None and (
         transaction.status is Status.UNSEEN or seen.block.height < transaction.historical_until
     )
@@ -131,9 +132,15 @@ def _include(teller: _Teller, seen: Included) -> None:
         replaces=seen.replaces,
         historical_until=transaction.historical_until if history else None,
         silent=transaction.silent and history,
-        told_depth=min(teller.confirmations, teller.policy.required_depth or teller.confirmations),
+        told_depth=min(teller.confirmations, required or teller.confirmations),
+        senders=_better_known(transaction.senders, seen.senders),
     )
     teller.enter(Status.AWAITING_CONFIRMATION, (seen.block.hash,))
+
+
+def _better_known(before: tuple[bytes | None, ...], now: tuple[bytes | None, ...]) -> tuple[bytes | None, ...]:
+    """Return the senders with fewer unknown ones: a node may have become unable to tell them."""
+    return now if now and (not before or now.count(None) <= before.count(None)) else before
 
 
 def _screening_of(transaction: Transaction, seen: Included) -> ScreeningStatus:
@@ -208,7 +215,7 @@ def _settle_inclusion(teller: _Teller, seen: Deepened) -> None:
         return
     teller.confirmations = seen.view.depth(block.height)
     _tell_depth(teller, block.hash)
-    if not seen.view.is_deep(block.height, teller.policy):
+    if not seen.view.is_deep(block.height, teller.policy, teller.transaction.maturity):
         return
     if teller.transaction.execution is not Execution.SUCCEEDED:
         teller.enter(Status.FAILED, (block.hash,), final=True)
@@ -218,7 +225,7 @@ def _settle_inclusion(teller: _Teller, seen: Deepened) -> None:
 
 def _tell_depth(teller: _Teller, block_hash: bytes) -> None:
     """Tell a deposit's depth that grew, up to the required one; under the finalized tag no depth is required or told."""
-    required = teller.policy.required_depth
+    required = teller.policy.required_of(teller.transaction.maturity)
     if required is None or teller.transaction.subject.type is not TransactionType.DEPOSIT:
         return
     depth = min(teller.confirmations, required)
@@ -232,7 +239,7 @@ def _sight(teller: _Teller, seen: Sighted) -> None:
     transaction = teller.transaction
     taken = transaction.block is not None or transaction.conflict is not None or transaction.final
     if not taken and transaction.status is not pending:
-        teller.transaction = replace(transaction, replaced_by=None)
+        teller.transaction = replace(transaction, replaced_by=None, replaces=seen.replaces)
         teller.enter(pending, (str(seen.generation).encode(),))
 
 

@@ -5,23 +5,25 @@ blocks keeps the scan waiting, and is passed over; it goes on to be followed at 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Generic
 
 import structlog
 
-from chainbell.domain.block import ScannedBlock
+from chainbell.domain.block import Block
 from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableError
 from chainbell.domain.following import Committed
 from chainbell.domain.history import ScanWindow
 from chainbell.telemetry.checkpoints import Checkpoint, reached
+from chainbell.watcher.completing import commit_completed
 from chainbell.watcher.leading import Leading
 from chainbell.watcher.local_chain import check_linked
 from chainbell.watcher.ports import LookBack, N, Nodes, Scans
 
-BLOCKS_PER_WINDOW = 16
+BLOCKS_PER_WINDOW = {ChainKind.EVM: 16, ChainKind.UTXO: 4}
 IDLE_SECONDS = 1.0
 """How soon a new scan begins."""
 LONGEST_PAUSE_SECONDS = 60.0
@@ -42,6 +44,7 @@ class BackScanner(Generic[N]):
         clock: Callable[[], datetime],
     ) -> None:
         self._chain = definition.name
+        self._most = BLOCKS_PER_WINDOW[definition.kind]
         self._nodes = nodes
         self._scans = scans
         self._commits = commits
@@ -72,32 +75,35 @@ class BackScanner(Generic[N]):
         """Give every other window to the scans that were unfinished when a round began: newer ones must not starve them."""
         self._turn = not self._turn
         if self._turn:
-            window = await self._scans.next_window(self._chain, BLOCKS_PER_WINDOW, self._round)
+            window = await self._scans.next_window(self._chain, self._most, self._round)
             if window is not None:
                 return window
             self._round = await self._scans.unfinished(self._chain)
-        return await self._scans.next_window(self._chain, BLOCKS_PER_WINDOW)
+        return await self._scans.next_window(self._chain, self._most)
 
     async def _go_on(self, fence: int, window: ScanWindow) -> bool:
         """Read one window and commit what it holds; False when no node can give it now."""
-        blocks = await self._read(window)
-        if blocks is None:
+        read = await self._read(window)
+        if read is None:
             return False
+        node, blocks = read
         reached(Checkpoint.SCAN_READ)
         if not self._leading.under(fence):
             return True  # what was read is read again once we lead
-        outcome = await self._commits.look_back(fence, window, blocks, self._clock())
+        outcome = await commit_completed(
+            blocks, lambda read: self._commits.look_back(fence, window, read, self._clock()), node.complete
+        )
         if isinstance(outcome, Committed):
             self._log.debug("scanned", lowest=window.lowest, highest=window.highest, events=outcome.events)
         else:
             self._log.info("scan read again", reason=outcome.reason)
         return True
 
-    async def _read(self, window: ScanWindow) -> list[ScannedBlock] | None:
+    async def _read(self, window: ScanWindow) -> tuple[N, Sequence[Block]] | None:
         troubles = []
         for node in self._nodes.usable():
             try:
-                return _proved(window, await node.blocks_from(window.lowest, window.highest))
+                return node, _proved(window, await node.blocks_from(window.lowest, window.highest))
             except NodeError as error:
                 troubles.append(str(error))
         if troubles:
@@ -107,7 +113,7 @@ class BackScanner(Generic[N]):
         return None
 
 
-def _proved(window: ScanWindow, blocks: list[ScannedBlock]) -> list[ScannedBlock]:
+def _proved(window: ScanWindow, blocks: Sequence[Block]) -> Sequence[Block]:
     """Return the blocks of a window if they are all there, and ours. Raises `NodeError`."""
     refs = [block.ref for block in blocks]
     check_linked(window.lowest, refs)

@@ -11,11 +11,13 @@ from typing import Generic
 
 import structlog
 
-from chainbell.domain.chain import BlockRef, ChainDefinition
+from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, UnavailableError
 from chainbell.domain.following import Committed, HeldElsewhere, Outcome
 from chainbell.telemetry import metrics
 from chainbell.telemetry.checkpoints import Checkpoint, reached
+from chainbell.watcher.completing import commit_completed
 from chainbell.watcher.doubts import Doubts
 from chainbell.watcher.first_start import first_ledger
 from chainbell.watcher.leading import Leading
@@ -26,7 +28,8 @@ from chainbell.watcher.read_ahead import ReadAhead
 from chainbell.watcher.token_check import TokenCheck
 from chainbell.watcher.trouble import Trouble
 
-BLOCKS_PER_COMMIT = 16
+BLOCKS_PER_COMMIT = {ChainKind.EVM: 16, ChainKind.UTXO: 4}
+"""By kind: a full block of Bitcoin holds thousands of transactions."""
 CHECK_TOKENS_SECONDS = 60.0
 """How soon a token that was switched off is asked again."""
 BEHIND_POLLS = 5
@@ -88,6 +91,7 @@ class Follower(Generic[N]):
         self._nodes = nodes
         self._ledger = ledger
         self._commits = commits
+        self._batch = BLOCKS_PER_COMMIT[definition.kind]
         self._identity = identity
         self._wake = wake
         self._clock = clock
@@ -134,7 +138,7 @@ class Follower(Generic[N]):
             if not await self._ledger.redefine(self._definition, lease.fence):
                 return
             local = LocalChain(await self._ledger.kept(self._definition), self._definition.reorg_limit)
-            await self._lead(_Lead(lease, local, ReadAhead(BLOCKS_PER_COMMIT), Doubts(), moved_at=_monotonic()))
+            await self._lead(_Lead(lease, local, ReadAhead(self._batch), Doubts(), moved_at=_monotonic()))
 
     async def _lead(self, lead: _Lead[N]) -> None:
         try:
@@ -221,7 +225,7 @@ class Follower(Generic[N]):
 
     async def _advance(self, lead: _Lead[N], node: N, tip: BlockRef) -> Progress:
         cursor = lead.local.cursor
-        last = min(tip.height, cursor.height + BLOCKS_PER_COMMIT)
+        last = min(tip.height, cursor.height + self._batch)
         blocks = await lead.ahead.take(node, cursor.height + 1, last)
         if not blocks:
             return self._nowhere(lead, f"the node announces block {tip.height}, and does not give block {cursor.height + 1}")
@@ -232,7 +236,9 @@ class Follower(Generic[N]):
         lead.ahead.fill(node, refs[-1].height + 1, tip.height)
         finalized = await self._read_finalized(node)
         reached(Checkpoint.BLOCKS_READ)
-        outcome = await self._commits.advance(lead.lease.fence, blocks, finalized, self._clock())
+        outcome = await commit_completed(
+            blocks, lambda read: self._commits.advance(lead.lease.fence, read, finalized, self._clock()), node.complete
+        )
         if not self._committed(outcome):
             return Progress.STALE
         lead.local.advance(refs)
@@ -299,12 +305,19 @@ class Follower(Generic[N]):
     async def _retract(self, lead: _Lead[N], node: N, ancestor: BlockRef) -> Progress:
         cursor = lead.local.cursor
         self._log.warning("reorg", depth=cursor.height - ancestor.height, ancestor=ancestor.height)
-        outcome = await self._commits.retract(lead.lease.fence, cursor, ancestor, self._clock())
+        shown_by = await self._who_showed(node, cursor)
+        outcome = await self._commits.retract(lead.lease.fence, cursor, ancestor, self._clock(), shown_by)
         if not self._committed(outcome):
             return Progress.STALE
         lead.doubts.left(node, lead.local.retract(ancestor), _monotonic())
         lead.settled = False
         return Progress.MOVED
+
+    async def _who_showed(self, node: N, block: BlockRef) -> str | None:
+        """Return the node where it knows a block that is taken back: whether what was in it is absent can be asked of it."""
+        if Capability.MEMPOOL not in self._definition.capabilities:
+            return None
+        return node.name if await node.header(block.hash) is not None else None
 
     async def _read_finalized(self, node: N) -> BlockRef | None:
         return None if self._definition.required_depth is not None else await node.finalized()

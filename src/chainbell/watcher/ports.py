@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from chainbell.domain.block import ScannedBlock
+from chainbell.domain.block import Block
 from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import NodeError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased, Outcome
 from chainbell.domain.history import ScanWindow
+from chainbell.domain.utxo import Lacking
 
 
 class TokenFacts(Protocol):
@@ -66,8 +67,17 @@ class Node(Protocol):
         """Return blocks of its best chain by height; fewer where it has not got so many."""
         ...
 
-    async def blocks_from(self, first: int, last: int) -> list[ScannedBlock]:
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    async def blocks_from(self, first: int, last: int) -> Sequence[Block]:
         """Return whole, checked blocks of its best chain by height; fewer where it has not got so many."""
+        ...
+
+    async def complete(self, blocks: Sequence[Block], lacking: Lacking) -> Sequence[Block]:
+        """Return the same blocks with what they lack; what cannot be had is marked as such."""
         ...
 
     async def token_facts(self, contract: bytes) -> TokenFacts:
@@ -153,13 +163,15 @@ class Commits(Protocol):
     """Who commits what was found."""
 
     async def advance(
-        self, fence: int, blocks: Sequence[ScannedBlock], finalized: BlockRef | None, now: datetime
-    ) -> Outcome:
-        """Append linked blocks."""
+        self, fence: int, blocks: Sequence[Block], finalized: BlockRef | None, now: datetime
+    ) -> Outcome | Lacking:
+        """Append linked blocks; `Lacking`: nothing was written, they are to be completed and given again."""
         ...
 
-    async def retract(self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime) -> Outcome:
-        """Move the cursor back."""
+    async def retract(
+        self, fence: int, cursor: BlockRef, ancestor: BlockRef, now: datetime, shown_by: str | None = None
+    ) -> Outcome:
+        """Move the cursor back; `shown_by` is the node that knows the blocks that are taken back."""
         ...
 
     async def settle(self, fence: int, cursor: BlockRef, finalized: BlockRef | None, now: datetime) -> Outcome:
@@ -186,6 +198,6 @@ class Scans(Protocol):
 class LookBack(Protocol):
     """Who commits what a scan found."""
 
-    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[ScannedBlock], now: datetime) -> Outcome:
-        """Tell what scans find in blocks below the cursor, and move them on."""
+    async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[Block], now: datetime) -> Outcome | Lacking:
+        """Tell what scans find in blocks below the cursor, and move them on; `Lacking` as for `advance`."""
         ...

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from chainbell.domain.block import ScannedBlock
+from chainbell.domain.block import Block
 from chainbell.watcher.ports import N
 
 BATCHES = 2
@@ -17,7 +18,7 @@ class _Reading(Generic[N]):
     node: N
     first: int
     last: int
-    task: asyncio.Task[list[ScannedBlock]]
+    task: asyncio.Task[Sequence[Block]]
 
 
 class ReadAhead(Generic[N]):
@@ -36,7 +37,7 @@ class ReadAhead(Generic[N]):
             self._readings.append(_Reading(node, first, last, asyncio.create_task(node.blocks_from(first, last))))
             first = last + 1
 
-    async def take(self, node: N, first: int, last: int) -> list[ScannedBlock]:
+    async def take(self, node: N, first: int, last: int) -> Sequence[Block]:
         """Return the batch that begins at a height: what was read ahead of it if it is still so, else read now.
 
         What was read ahead may be an older branch by now: then all of it is thrown away. Raises as the node does.
@@ -57,7 +58,7 @@ class ReadAhead(Generic[N]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _result(task: asyncio.Task[list[ScannedBlock]]) -> list[ScannedBlock]:
+async def _result(task: asyncio.Task[Sequence[Block]]) -> Sequence[Block]:
     try:
         return await task
     finally:

@@ -65,7 +65,7 @@ async def add_address(body: NewAddress, services: Services, write: Writing, _que
     chain = named_chain(services.chains, body.chain, write.caller.mode)
     wanted = NewWatch(
         chain=chain.name,
-        address=parse_address(chain.kind, body.address),
+        address=parse_address(chain.addresses, body.address),
         account_id=write.caller.account_for(body.account_id),
         customer_id=None if body.customer_id is None else str(body.customer_id),
         label=body.label,
@@ -131,4 +131,4 @@ def _shown(services: ApiServices, caller: Caller, watch: Watch, scans: Mapping[s
 
 def _named(services: ApiServices, chain: str, address: str, caller: Caller) -> tuple[str, bytes]:
     definition = chain_in_path(services.chains, chain, caller.mode)
-    return definition.name, parse_address(definition.kind, address)
+    return definition.name, parse_address(definition.addresses, address)

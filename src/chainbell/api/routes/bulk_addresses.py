@@ -24,7 +24,7 @@ from chainbell.api.views.bulk_registration import BadLinesView, BatchView, Broke
 from chainbell.api.views.wire import Wire
 from chainbell.custody.address_file import AddressFile, BadLines, Entry, FileContent, FileFormat
 from chainbell.custody.registration import Order, Tally, all_bad_lines, register_in_batches
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import AddressFormat
 from chainbell.domain.errors import UnavailableError
 
 PATH = "/addresses/bulk"
@@ -104,13 +104,13 @@ async def add_addresses(
     history = asked_history(query.from_height, query.notify)
     account_id = await services.registry.holding_account(chain.name, caller.account_for(query.account_id))
     try:
-        content = await _read(request, AddressFile(chain.kind, file_format))
+        content = await _read(request, AddressFile(chain.addresses, file_format))
     except ClientDisconnect:
         return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
     bad = await all_bad_lines(services.registry, account_id, content)
     if bad.total:
         return _refusal(request, bad)
-    return NdjsonResponse(_register(services, Order(chain.name, account_id, history), content.entries, chain.kind))
+    return NdjsonResponse(_register(services, Order(chain.name, account_id, history), content.entries, chain.addresses))
 
 
 def _format(request: Request) -> FileFormat:
@@ -139,13 +139,13 @@ def _refusal(request: Request, bad: BadLines) -> Response:
     return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, more=more)
 
 
-async def _register(services: ApiServices, order: Order, entries: list[Entry], kind: ChainKind) -> AsyncIterator[bytes]:
+async def _register(services: ApiServices, order: Order, entries: list[Entry], addresses: AddressFormat) -> AsyncIterator[bytes]:
     tally = Tally()
     try:
         async with aclosing(register_in_batches(services.registry, order, entries, services.now)) as batches:
             async for batch in batches:
                 tally.add(batch)
-                yield BatchView.of(batch, kind).to_json() + b"\n"
+                yield BatchView.of(batch, addresses).to_json() + b"\n"
     except UnavailableError as error:
         yield BrokenOffView.of(error, tally).to_json() + b"\n"
     else:

@@ -62,7 +62,7 @@ async def add_scan(body: NewScan, services: Services, write: Writing, _query: An
     if history is None:
         message = "fromHeight and notify are missing: say down to which block it reads, and whether endpoints are told"
         raise InputError(message)
-    only = None if body.address is None else Only(parse_address(chain.kind, body.address), write.caller.account_id)
+    only = None if body.address is None else Only(parse_address(chain.addresses, body.address), write.caller.account_id)
 
     async def start(connection: Connection) -> bytes:
         return _view(await start_scan(connection, chain.name, history, write.now, only), write.caller).to_json()

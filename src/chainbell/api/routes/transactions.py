@@ -1,6 +1,5 @@
 """``/v2/transactions``: deposits and transfers as they stand."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -11,16 +10,14 @@ from pydantic import Field
 from starlette.responses import Response
 
 from chainbell.api.access import Reader
-from chainbell.api.chain_names import named_chain
+from chainbell.api.chain_names import address_of, named_chain
 from chainbell.api.documents import problems
 from chainbell.api.paging import NoQuery, PageQuery
 from chainbell.api.resource_ids import require_id
 from chainbell.api.services import Services
 from chainbell.api.views.transaction import TransactionView, transaction_json, transaction_members
 from chainbell.api.views.wire import Items
-from chainbell.domain.address import parse_address
-from chainbell.domain.chain import ChainDefinition
-from chainbell.domain.errors import InputError
+from chainbell.domain.address import parse_hash
 from chainbell.domain.transaction import Status, TransactionType
 from chainbell.storage.transaction_list import TransactionFilter
 
@@ -35,7 +32,7 @@ class TransactionQuery(PageQuery):
     chain: str | None = None
     address: Annotated[str, Field(max_length=128)] | None = None
     """The watched side."""
-    hash: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{64}$")] | None = None
+    hash: Annotated[str, Field(pattern=r"^(0x)?[0-9a-fA-F]{64}$")] | None = None
     account_id: UUID | None = None
 
 
@@ -43,12 +40,13 @@ class TransactionQuery(PageQuery):
 async def list_transactions(query: Annotated[TransactionQuery, Query()], services: Services, caller: Reader) -> Response:
     """List transactions, those first seen last in front."""
     chain = None if query.chain is None else named_chain(services.chains, query.chain, caller.mode)
+    known = list(services.chains.values()) if chain is None else [chain]
     wanted = TransactionFilter(
         type=query.type,
         status=query.status,
         chain=None if chain is None else chain.name,
-        address=None if query.address is None else _address(query.address, chain, services.chains),
-        tx_hash=None if query.hash is None else bytes.fromhex(query.hash[2:]),
+        address=None if query.address is None else address_of(known, query.address),
+        tx_hash=None if query.hash is None else parse_hash(query.hash),
         account_id=None if query.account_id is None else str(query.account_id),
     )
     page = await services.transactions.list(wanted, caller.viewer, query.page)
@@ -61,15 +59,3 @@ async def get_transaction(uid: str, services: Services, caller: Reader, _query: 
     """Show one transaction."""
     listed = await services.transactions.get(require_id(uid, "transaction"), caller.viewer)
     return Response(transaction_json(listed, services.chains), media_type="application/json")
-
-
-def _address(text: str, chain: ChainDefinition | None, chains: Mapping[str, ChainDefinition]) -> bytes:
-    """Read an address as its chain writes it; without a chain, as the first kind does that can read it."""
-    kinds = [chain.kind] if chain is not None else list(dict.fromkeys(known.kind for known in chains.values()))
-    problem = InputError("no chain is defined, so no address can be read")
-    for kind in kinds:
-        try:
-            return parse_address(kind, text)
-        except InputError as error:
-            problem = error
-    raise problem

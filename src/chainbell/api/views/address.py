@@ -6,8 +6,8 @@ from uuid import UUID
 
 from chainbell.api.views.scan import ScanView
 from chainbell.api.views.wire import Wire, WireTime
-from chainbell.domain.address import format_address
-from chainbell.domain.chain import ChainDefinition, ChainKind
+from chainbell.domain.address import show_address
+from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.watch import Watch
 
 
@@ -28,11 +28,11 @@ class AddressView(Wire):
 
     @classmethod
     def of(cls, watch: Watch, chains: Mapping[str, ChainDefinition], scan: ScanView | None) -> Self:
-        """Show a watch. One of a chain that is defined no more is written as EVM does."""
+        """Show a watch. One of a chain that is defined no more is written in hex."""
         definition = chains.get(watch.chain)
         return cls(
             chain=watch.chain,
-            address=format_address(ChainKind.EVM if definition is None else definition.kind, watch.address),
+            address=f"0x{watch.address.hex()}" if definition is None else show_address(definition.addresses, watch.address),
             label=watch.label,
             account_id=UUID(watch.account_id),
             customer_id=None if watch.customer_id is None else UUID(watch.customer_id),

@@ -7,8 +7,7 @@ from uuid import UUID
 from chainbell.api.views.wire import Wire
 from chainbell.custody.address_file import BadLine, BadLines
 from chainbell.custody.registration import Batch, Refusal, Refused, Tally
-from chainbell.domain.address import format_address
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import AddressFormat, show_address
 from chainbell.domain.errors import ChainbellError
 
 _REASONS = {
@@ -51,11 +50,11 @@ class ConflictView(Wire):
     reason: str
 
     @classmethod
-    def of(cls, refused: Refused, kind: ChainKind) -> Self:
+    def of(cls, refused: Refused, addresses: AddressFormat) -> Self:
         """Show a line that was refused."""
         return cls(
             line=refused.entry.line,
-            address=format_address(kind, refused.entry.address),
+            address=show_address(addresses, refused.entry.address),
             code=refused.refusal,
             reason=_REASONS[refused.refusal],
         )
@@ -77,14 +76,14 @@ class BatchView(Wire):
     """The scan of its past; null where none was asked for, or there is nothing to read."""
 
     @classmethod
-    def of(cls, batch: Batch, kind: ChainKind) -> Self:
+    def of(cls, batch: Batch, addresses: AddressFormat) -> Self:
         """Show a batch."""
         return cls(
             first_line=batch.first_line,
             last_line=batch.last_line,
             registered=batch.registered,
             already=batch.already,
-            conflicts=[ConflictView.of(refused, kind) for refused in batch.refused],
+            conflicts=[ConflictView.of(refused, addresses) for refused in batch.refused],
             watched_from=batch.watched_from,
             scan_id=None if batch.scan_id is None else UUID(batch.scan_id),
         )

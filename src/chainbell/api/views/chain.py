@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Self
 
 from chainbell.api.views.wire import Wire, WireTime
-from chainbell.domain.address import format_address
-from chainbell.domain.chain import ChainDefinition, Mode
+from chainbell.domain.address import format_address, format_hash
+from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.coverage import Covered
 from chainbell.domain.node import NodeState
 from chainbell.storage.chains import ChainStatus
@@ -19,6 +20,11 @@ class CursorView(Wire):
 
     height: int
     hash: str
+
+    @classmethod
+    def of(cls, cursor: BlockRef, kind: ChainKind) -> Self:
+        """Show a block."""
+        return cls(height=cursor.height, hash=format_hash(kind, cursor.hash))
 
 
 class StalledView(Wire):
@@ -55,7 +61,7 @@ class CoverageView(Wire):
         """Show a range."""
         return cls(
             capability=subject.capability,
-            token=None if subject.token is None else format_address(definition.kind, subject.token),
+            token=None if subject.token is None else format_address(definition.addresses, subject.token),
             from_height=found.from_height,
             through_height=found.through_height,
             ended_at=found.ended_at,
@@ -145,7 +151,7 @@ class ChainView(Wire):
             caip2=definition.caip2,
             mode=definition.mode,
             required_confirmation=definition.required_depth,
-            cursor=None if status is None else CursorView(height=status.cursor.height, hash=f"0x{status.cursor.hash.hex()}"),
+            cursor=None if status is None else CursorView.of(status.cursor, definition.kind),
             lag=None if nodes.lag is None else nodes.lag.blocks,
             lag_seconds=None if nodes.lag is None else nodes.lag.seconds,
             finalized_height=None if status is None else status.finalized_height,

@@ -66,10 +66,10 @@ class _Report:
         self.latest = batch.watched_from or self.latest
         self.scans += batch.scan_id is not None
         if self.as_json:
-            print_lines([BatchView.of(batch, self.chain.kind).to_json()])
+            print_lines([BatchView.of(batch, self.chain.addresses).to_json()])
         else:
             room = _CONFLICTS_SHOWN - len(self.conflicts)
-            self.conflicts += [ConflictView.of(refused, self.chain.kind) for refused in islice(batch.refused, room)]
+            self.conflicts += [ConflictView.of(refused, self.chain.addresses) for refused in islice(batch.refused, room)]
 
     def end(self) -> None:
         """Print what it came to."""
@@ -124,7 +124,7 @@ def import_file(wanted: Wanted, *, as_json: bool) -> None:
 
 
 def _read(wanted: Wanted, chain: ChainDefinition) -> FileContent:
-    file = AddressFile(chain.kind, _format(wanted))
+    file = AddressFile(chain.addresses, _format(wanted))
     while not file.given_up and (piece := wanted.file.read(_PIECE_BYTES)):
         file.feed(piece)
     return file.finish()

@@ -110,4 +110,4 @@ def _view(services: Services, watch: Watch, scan: Scan | None) -> AddressView:
 
 def _parsed(services: Services, chain: str, address: str) -> tuple[ChainDefinition, bytes]:
     definition = named_chain(services.chains, chain, None)
-    return definition, parse_address(definition.kind, address)
+    return definition, parse_address(definition.addresses, address)

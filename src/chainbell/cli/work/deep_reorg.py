@@ -7,8 +7,10 @@ from chainbell.app.services import Services
 from chainbell.cli.work.asking import require_consent
 from chainbell.cli.work.output import answer, print_table, say
 from chainbell.cli.work.session import with_services
+from chainbell.domain.address import format_hash
 from chainbell.domain.amount import plain_decimal
 from chainbell.domain.chain import BlockRef
+from chainbell.domain.chain_kind import ChainKind
 
 _UIDS_SHOWN = 100
 
@@ -31,12 +33,13 @@ def accept(name: str, *, yes: bool) -> None:
 
 
 def _show(proposal: Proposal) -> None:
+    kind = proposal.chain.kind
     answer(
         f"chain          {proposal.chain.name}\n"
         f"node           {proposal.node}\n"
-        f"its tip        {_block(proposal.tip)}\n"
-        f"our cursor     {_block(proposal.cursor)}\n"
-        f"last in common {_block(proposal.ancestor)}\n"
+        f"its tip        {_block(proposal.tip, kind)}\n"
+        f"our cursor     {_block(proposal.cursor, kind)}\n"
+        f"last in common {_block(proposal.ancestor, kind)}\n"
         f"taken back     {proposal.depth} blocks, {len(proposal.uids)} transactions"
     )
     rows = [
@@ -55,5 +58,5 @@ def _show(proposal: Proposal) -> None:
     )
 
 
-def _block(ref: BlockRef) -> str:
-    return f"{ref.height} 0x{ref.hash.hex()}"
+def _block(ref: BlockRef, kind: ChainKind) -> str:
+    return f"{ref.height} {format_hash(kind, ref.hash)}"

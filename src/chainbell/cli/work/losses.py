@@ -6,8 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from chainbell.app.restoring import Findings
-from chainbell.domain.address import format_address
-from chainbell.domain.chain import ChainKind
+from chainbell.domain.address import AddressFormat, show_address
 from chainbell.storage.losses import Line, LostAddress
 
 _ADDRESSES_SHOWN = 20
@@ -17,12 +16,12 @@ _ADDRESSES_SHOWN = 20
 class Names:
     """How addresses of each chain are written."""
 
-    kinds: Mapping[str, ChainKind]
+    formats: Mapping[str, AddressFormat]
 
     def address(self, chain: str, address: bytes) -> str:
         """Return an address as people write it."""
-        kind = self.kinds.get(chain)
-        return f"0x{address.hex()}" if kind is None else format_address(kind, address)
+        addresses = self.formats.get(chain)
+        return f"0x{address.hex()}" if addresses is None else show_address(addresses, address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def restored(asked: Asked) -> int:
 
     async def work(services: Services) -> tuple[Findings, NewGeneration, Names]:
         findings = await find(services, asked.journals, asked.above)
-        names = Names({name: definition.kind for name, definition in services.chains.items()})
+        names = Names({name: definition.addresses for name, definition in services.chains.items()})
         _introduce(findings)
         require_consent(f"Begin generation {findings.next_generation}?", yes=asked.yes)
         return findings, await begin(services, findings), names

@@ -63,7 +63,7 @@ def start(chain: str, address: str | None, history: History, *, as_json: bool) -
 
     async def work(services: Services) -> None:
         definition = named_chain(services.chains, chain, None)
-        only = None if address is None else Only(parse_address(definition.kind, address))
+        only = None if address is None else Only(parse_address(definition.addresses, address))
         scan = await services.scans.start(definition.name, history, now(), only)
         begun.append(scan.id)
         if as_json:

@@ -1,26 +1,21 @@
 """What ``chainbell transactions`` does."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from chainbell.api.chain_names import named_chain
+from chainbell.api.chain_names import address_of, named_chain
 from chainbell.api.views.transaction import transaction_members
 from chainbell.app.services import Services
 from chainbell.cli.work.output import print_lines, print_table, say_next
 from chainbell.cli.work.session import with_services
-from chainbell.domain.address import parse_address
-from chainbell.domain.chain import ChainKind
-from chainbell.domain.errors import InputError
+from chainbell.domain.address import parse_hash
 from chainbell.domain.transaction import Status, TransactionType
 from chainbell.storage.accounts import OPERATOR
 from chainbell.storage.paging import Page, PageRequest
 from chainbell.storage.transaction_list import TransactionFilter
-
-_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +51,15 @@ def show(wanted: Wanted, limit: int, cursor: str | None, *, as_json: bool) -> No
 
 def _filter(services: Services, wanted: Wanted) -> TransactionFilter:
     chain = None if wanted.chain is None else named_chain(services.chains, wanted.chain, None)
-    kind = ChainKind.EVM if chain is None else chain.kind
+    known = list(services.chains.values()) if chain is None else [chain]
     return TransactionFilter(
         type=None if wanted.type is None else TransactionType(wanted.type),
         status=None if wanted.status is None else Status(wanted.status),
         chain=None if chain is None else chain.name,
-        address=None if wanted.address is None else parse_address(kind, wanted.address),
-        tx_hash=None if wanted.hash is None else _hash(wanted.hash),
+        address=None if wanted.address is None else address_of(known, wanted.address),
+        tx_hash=None if wanted.hash is None else parse_hash(wanted.hash),
         account_id=None if wanted.account is None else str(wanted.account),
     )
-
-
-def _hash(text: str) -> bytes:
-    if not _HASH.fullmatch(text):
-        message = f"{text!r} is not the hash of a transaction: that is 0x and 64 hexadecimal digits"
-        raise InputError(message)
-    return bytes.fromhex(text[2:])
 
 
 def _row(item: dict[str, Any]) -> list[str | None]:

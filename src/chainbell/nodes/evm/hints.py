@@ -53,6 +53,23 @@ class HeadHints:
                 log.info("node.hints_lost", node=self._endpoint.name, reason=self._endpoint.scrub(reason))
                 await asyncio.sleep(self._backoff.delay(self._failures, self._chance()))
 
+    async def probe(self) -> str | None:
+        """Connect once and subscribe: None when heads are announced, else why they are not."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+        self._wake.clear()
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+            listening = asyncio.create_task(self._listen(session))
+            subscribed = asyncio.create_task(self._wake.wait())
+            done, waiting = await asyncio.wait(
+                (listening, subscribed), timeout=_CONNECT, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if subscribed in done:
+            return None
+        return self._endpoint.scrub(listening.result()) if listening in done else f"no answer within {_CONNECT:g} s"
+
     async def _listen(self, session: aiohttp.ClientSession) -> str:
         """Follow one connection to its end, and say why it ended."""
         try:

@@ -111,7 +111,7 @@ def _recipient(mined: ChainTransaction, transaction: dict[str, Any], receipt: di
     if called is not None:
         return address(called)
     created = receipt.get("contractAddress")
-    if created is None and not mined.succeeded:
+    if created is None and not mined.succeeded and mined.sender is not None and mined.nonce is not None:
         return created_address(mined.sender, mined.nonce)
     return address(created)
 

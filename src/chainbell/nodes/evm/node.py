@@ -4,15 +4,15 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from chainbell.domain.block import ScannedBlock
+from chainbell.domain.block import Block, ScannedBlock
 from chainbell.domain.chain import BlockCheck, BlockRef, Capability
 from chainbell.domain.node import Tip
+from chainbell.domain.utxo import Lacking
 from chainbell.nodes.errors import (
     BadAnswerError,
     BadLogsError,
     LacksCapabilityError,
     RpcError,
-    WrongChainError,
     answered_by,
 )
 from chainbell.nodes.evm.blocks import BlockReader, known, ref_of_hash, ref_of_height
@@ -21,7 +21,8 @@ from chainbell.nodes.evm.hexdata import octets, quantity, to_hex
 from chainbell.nodes.evm.token import DECIMALS_CALL, SYMBOL_CALL, TokenFacts, decimals_of, symbol_of
 from chainbell.nodes.identity import NodeIdentity
 from chainbell.nodes.pipeline import in_order
-from chainbell.nodes.rpc import Request, Rpc
+from chainbell.nodes.rpc import Rpc
+from chainbell.nodes.steady import SteadyRpc
 
 PROOF_BLOCKS = 8
 """How far below an empty tip a block with transactions is looked for, that receipts can be proved on."""
@@ -42,9 +43,9 @@ class EvmNode:
     def __init__(self, rpc: Rpc, *, checks: Collection[BlockCheck], contracts: Collection[bytes] = ()) -> None:
         """Read through ``rpc``; ``checks`` are those that the chain's definition promises, ``contracts`` its tokens."""
         self._rpc = rpc
+        self._steady = SteadyRpc(rpc, self.identify)
+        self._ask = self._steady.ask
         self._blocks = BlockReader(rpc.name, self._ask, checks)
-        self._accepted: NodeIdentity | None = None
-        self._confirmed_connections = 0
         self._heard: Callable[[Tip], None] | None = None
         self.list_tokens(contracts)
 
@@ -70,8 +71,7 @@ class EvmNode:
 
     def accept(self, identity: NodeIdentity) -> None:
         """Take ``identity``, as just read, as what this node must go on to be."""
-        self._accepted = identity
-        self._confirmed_connections = self._rpc.connections
+        self._steady.accept(identity)
 
     def tell_tips(self, heard: Callable[[Tip], None]) -> None:
         """Call ``heard`` with each tip that is read from now on."""
@@ -85,8 +85,7 @@ class EvmNode:
             NodeError: it did not say.
 
         """
-        self._confirmed_connections = -1
-        await self._confirm()
+        await self._steady.confirm()
 
     async def prove(self, promised: Collection[Capability]) -> None:
         """Make the node show that it can do what is ``promised`` of it: read its tip whole, checks included.
@@ -189,6 +188,11 @@ class EvmNode:
         """
         return await self._blocks.by_height(first, last)
 
+    async def complete(self, blocks: Sequence[Block], lacking: Lacking) -> list[Block]:
+        """Give the same blocks: as they are read here, they lack nothing."""
+        del lacking
+        return list(blocks)
+
     async def token_facts(self, contract: bytes) -> TokenFacts:
         """Ask a token contract for its symbol and decimals, at the tip.
 
@@ -233,19 +237,3 @@ class EvmNode:
         (answer,) = await self._ask([(method, params)])
         with answered_by(self.name):
             return octets(answer)
-
-    async def _ask(self, requests: Sequence[Request]) -> list[Any]:
-        results = await self._rpc.batch(requests)
-        await self._confirm()
-        return results
-
-    async def _confirm(self) -> None:
-        """Make sure that what was just read came from the node that was accepted."""
-        connections = self._rpc.connections
-        if self._accepted is None or connections == self._confirmed_connections:
-            return
-        found = await self.identify()
-        if found != self._accepted:
-            message = f"node {self.name} has become another one: it was {self._accepted}, and is {found}"
-            raise WrongChainError(message)
-        self._confirmed_connections = connections

@@ -1,0 +1,1 @@
+"""Nodes of chains of the Bitcoin family."""

@@ -1,0 +1,178 @@
+"""What transactions spend, from one node: by whichever of its ways works.
+
+In a block: from its undo data (``getrawtransaction`` 2 with the block's hash, Bitcoin Core 24 and later), or from the
+transactions spent themselves, of which a transaction index has all. In the mempool: from the set of unspent outputs, in
+which everything is that was not made in the mempool too.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chainbell.domain.utxo import Prevout, Prevouts, UtxoBlock, UtxoTransaction
+from chainbell.nodes.errors import NodeStartingError, RpcError, answered_by
+from chainbell.nodes.utxo.blocks import Each, Format, refuse_errors
+from chainbell.nodes.utxo.json_data import members, octets, output, prevouts
+from chainbell.nodes.utxo.scan import scan_transaction
+
+_NOT_FOUND = -5
+_MISC = -1
+_NO_METHOD = -32601
+_ROUNDS = 3
+"""How often a mempool is looked into again that moves while it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a node was seen to do."""
+
+    connections: int
+    """When this was learned; another number may mean another server, or another start of it."""
+    undo: bool | None = None
+    """Whether it tells what a transaction in a block spends; None: not tried yet."""
+    index: bool | None = None
+    """Whether it has an index of all transactions."""
+
+
+class PrevoutReader:
+    """Resolves what transactions spend, through one node."""
+
+    def __init__(self, name: str, each: Each, form: Format, connections: Callable[[], int]) -> None:
+        """Ask the node ``name`` by ``each``; ``connections`` counts how often it was connected to."""
+        self._name = name
+        self._each = each
+        self._form = form
+        self._connections = connections
+        self._learned = Learned(-1)
+
+    async def of_blocks(self, blocks: Sequence[UtxoBlock], wanted: Iterable[bytes]) -> Prevouts:
+        """Give what the ``wanted`` transactions among these blocks spend; None for an input where that cannot be had.
+
+        Raises:
+            NodeError: the node did not answer usably, or can tell only later.
+
+        """
+        self._forget_another_node()
+        hashes = frozenset(wanted)
+        homes = [(block, each) for block in blocks for each in block.transactions if each.hash in hashes]
+        found: dict[bytes, Prevout] = {}
+        self._take(found, homes, {each.hash: each for block in blocks for each in block.transactions})
+        await self._from_undo(found, [(block, each) for block, each in homes if _missing(found, [each])])
+        lacking = _missing(found, [each for _, each in homes])
+        if lacking and await self._has_index():
+            await self._from_transactions(found, lacking)
+        return {each.hash: _collected(found, each) for _, each in homes}
+
+    async def of_mempool(self, transactions: Sequence[UtxoTransaction], beside: Sequence[UtxoTransaction]) -> Prevouts:
+        """Give what these transactions of the mempool spend; ``beside`` are others in it whose outputs they may spend.
+
+        One that left the mempool meanwhile is not in the answer.
+
+        Raises:
+            NodeError: the node did not answer usably.
+
+        """
+        found: dict[bytes, Prevout] = {}
+        self._take(found, [(None, each) for each in transactions], {each.hash: each for each in (*beside, *transactions)})
+        for _ in range(_ROUNDS):
+            if not (lacking := _missing(found, transactions)):
+                break
+            await self._from_unspents(found, lacking)
+            await self._from_transactions(found, _missing(found, transactions))
+        return {each.hash: _collected(found, each) for each in transactions if not _missing(found, [each])}
+
+    def _forget_another_node(self) -> None:
+        if self._learned.connections != self._connections():
+            self._learned = Learned(self._connections())
+
+    def _take(
+        self,
+        found: dict[bytes, Prevout],
+        homes: Sequence[tuple[UtxoBlock | None, UtxoTransaction]],
+        near: Mapping[bytes, UtxoTransaction],
+    ) -> None:
+        """Find what was made near by, without asking."""
+        for _, transaction in homes:
+            for point in transaction.outpoints:
+                if (parent := near.get(_txid(point))) is not None and (made := _output_of(parent, point)) is not None:
+                    found[point] = made
+
+    async def _from_undo(self, found: dict[bytes, Prevout], homes: Sequence[tuple[UtxoBlock, UtxoTransaction]]) -> None:
+        rest = [*homes]
+        while rest and self._learned.undo is not False:
+            # The first one shows whether it is of use to ask for the others.
+            part, rest = (rest[:1], rest[1:]) if self._learned.undo is None else (rest, [])
+            asked = [("getrawtransaction", [each.hash.hex(), 2, block.ref.hash.hex()]) for block, each in part]
+            for (_, transaction), answer in zip(part, await self._each(asked), strict=True):
+                if isinstance(answer, RpcError) and answer.code in {_NOT_FOUND, _MISC}:
+                    continue
+                with answered_by(self._name):
+                    told = prevouts(refuse_errors(answer), transaction.outpoints)
+                found |= {point: each for point, each in zip(transaction.outpoints, told, strict=True) if each is not None}
+                self._learned = replace(self._learned, undo=None not in told)
+
+    async def _has_index(self) -> bool:
+        """Whether to ask for transactions by their txid alone; one that cannot say is asked."""
+        if self._learned.index is None:
+            (answer,) = await self._each([("getindexinfo", [])])
+            if isinstance(answer, RpcError) and answer.code == _NO_METHOD:
+                answer = {"txindex": None}
+            with answered_by(self._name):
+                self._learned = replace(self._learned, index="txindex" in members(refuse_errors(answer)))
+        return bool(self._learned.index)
+
+    async def _from_transactions(self, found: dict[bytes, Prevout], lacking: Sequence[bytes]) -> None:
+        """Read the transactions that made the outputs, where the node has them in its index or in its mempool."""
+        txids = [*dict.fromkeys(map(_txid, lacking))]
+        parents: dict[bytes, UtxoTransaction] = {}
+        for txid, answer in zip(txids, await self._each(_reading(txids)), strict=True):
+            if isinstance(answer, RpcError) and answer.code == _NOT_FOUND:
+                self._require_index_is_whole(answer)
+                continue
+            with answered_by(self._name):
+                parents[txid] = scan_transaction(octets(refuse_errors(answer)), txid, mweb=self._form.mweb)
+        for point in lacking:
+            parent = parents.get(_txid(point))
+            if parent is not None and (made := _output_of(parent, point)) is not None:
+                found[point] = made
+
+    def _require_index_is_whole(self, error: RpcError) -> None:
+        if "being indexed" in error.reason and self._learned.index:
+            message = (
+                f"node {self._name} still builds its index of transactions, and cannot say yet what a transaction spends: "
+                "wait until it is done (getindexinfo shows how far it is), or set txindex=0 and do without senders"
+            )
+            raise NodeStartingError(message)
+
+    async def _from_unspents(self, found: dict[bytes, Prevout], lacking: Sequence[bytes]) -> None:
+        asked = [("gettxout", [_txid(point).hex(), _index(point), False]) for point in lacking]
+        for point, answer in zip(lacking, await self._each(asked), strict=True):
+            with answered_by(self._name):
+                if refuse_errors(answer) is not None:
+                    found[point] = output(answer)
+
+
+def _reading(txids: Sequence[bytes]) -> list[tuple[str, list[object]]]:
+    return [("getrawtransaction", [txid.hex(), False]) for txid in txids]
+
+
+def _missing(found: Mapping[bytes, Prevout], transactions: Iterable[UtxoTransaction]) -> list[bytes]:
+    return [point for transaction in transactions for point in transaction.outpoints if point not in found]
+
+
+def _collected(found: Mapping[bytes, Prevout], transaction: UtxoTransaction) -> tuple[Prevout | None, ...]:
+    return tuple([found.get(point) for point in transaction.outpoints])
+
+
+def _txid(point: bytes) -> bytes:
+    return point[31::-1]
+
+
+def _index(point: bytes) -> int:
+    return int.from_bytes(point[32:], "little")
+
+
+def _output_of(transaction: UtxoTransaction, point: bytes) -> Prevout | None:
+    index = _index(point)
+    if index >= len(transaction.scripts):
+        return None
+    return Prevout(transaction.scripts[index], transaction.amounts[index])

@@ -1,0 +1,153 @@
+"""The ledger of inputs and outputs of the Bitcoin family, inside an open commit, and what mempools showed."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from chainbell.domain.utxo import Prevout
+from chainbell.storage.chunks import chunks
+from chainbell.storage.database import Connection
+from chainbell.tracker.ports import Spending
+
+_OUTPUTS = """
+select o.outpoint, o.script, o.amount from unnest($2::bytea[]) as wanted (outpoint) join outputs o using (outpoint)
+where o.chain = $1
+"""
+
+_CLAIMS = """
+select i.outpoint, i.tx_hash from unnest($2::bytea[]) as wanted (outpoint) join inputs i using (outpoint)
+where i.chain = $1 and i.block_height is null
+"""
+
+_CHILDREN = """
+select i.tx_hash from unnest($2::bytea[]) as parent (prefix)
+join inputs i on i.outpoint >= parent.prefix and i.outpoint <= parent.prefix || '\\xffffffff'::bytea
+where i.chain = $1 and i.block_height is null
+"""
+
+_SAVE_OUTPUTS = """
+insert into outputs (chain, outpoint, script, amount, block_height)
+select $1, o.outpoint, o.script, o.amount, o.height
+from unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[]) as o (outpoint, script, amount, height)
+on conflict (chain, outpoint) do update set block_height = coalesce(excluded.block_height, outputs.block_height)
+"""
+
+_SAVE_INPUTS = """
+insert into inputs (chain, outpoint, tx_hash, script, amount, block_height)
+select $1, i.outpoint, i.tx_hash, i.script, i.amount, i.height
+from unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[])
+    as i (outpoint, tx_hash, script, amount, height)
+on conflict (chain, outpoint, tx_hash) do update set script = coalesce(excluded.script, inputs.script),
+    amount = coalesce(excluded.amount, inputs.amount), block_height = coalesce(excluded.block_height, inputs.block_height)
+"""
+
+_UNSEEDED = """
+select exists (select from addresses where chain = $1 and outgoing_from is null and removed_at is null)
+"""
+
+_SHOWN = """
+insert into mempool_sightings (chain, tx_hash, node) select $1, seen.tx_hash, $2 from unnest($3::bytea[]) as seen (tx_hash)
+on conflict (chain, tx_hash, node) do update set absent_since = null where mempool_sightings.absent_since is not null
+"""
+
+# What is settled for good is asked of no mempool any more.
+_FORGET = """
+delete from mempool_sightings s where s.chain = $1 and not exists (
+    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash and not t.final
+)
+"""
+
+_SHOWN_BY = """
+select s.tx_hash, s.absent_since from mempool_sightings s where s.chain = $1 and s.node = $2 and exists (
+    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash and t.block_height is null and not t.final
+)
+"""
+
+_ABSENT = """
+update mempool_sightings s set absent_since = $4 from unnest($3::bytea[]) as seen (tx_hash)
+where s.chain = $1 and s.node = $2 and s.tx_hash = seen.tx_hash
+"""
+
+
+async def outputs_among(connection: Connection, chain: str, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
+    """Look up which of these outpoints are outputs that we know as ours."""
+    rows = [row for part in chunks(outpoints) for row in await connection.fetch(_OUTPUTS, chain, part)]
+    return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
+
+
+async def claims_among(
+    connection: Connection, chain: str, outpoints: Collection[bytes]
+) -> Mapping[bytes, Collection[bytes]]:
+    """Return, by outpoint, the tracked transactions in no block that spend it."""
+    found: dict[bytes, set[bytes]] = defaultdict(set)
+    for part in chunks(outpoints):
+        for row in await connection.fetch(_CLAIMS, chain, part):
+            found[row["outpoint"]].add(row["tx_hash"])
+    return found
+
+
+async def children_of(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+    """Return the tracked transactions in no block that spend an output of these."""
+    parents = [tx_hash[::-1] for tx_hash in tx_hashes]
+    return {row["tx_hash"] for part in chunks(parents) for row in await connection.fetch(_CHILDREN, chain, part)}
+
+
+async def save_spending(connection: Connection, chain: str, spending: Sequence[Spending]) -> None:
+    """Write inputs and outputs, in the order of their keys: new, or included again."""
+    outputs = sorted((made.outpoint, made, one.height) for one in spending for made in one.outputs)
+    inputs = sorted((spent.outpoint, spent.tx_hash, spent, one.height) for one in spending for spent in one.inputs)
+    if outputs:
+        await connection.execute(
+            _SAVE_OUTPUTS,
+            chain,
+            [key for key, _, _ in outputs],
+            [made.script for _, made, _ in outputs],
+            [made.amount for _, made, _ in outputs],
+            [height for _, _, height in outputs],
+        )
+    if inputs:
+        prevouts = [spent.prevout for _, _, spent, _ in inputs]
+        await connection.execute(
+            _SAVE_INPUTS,
+            chain,
+            [key for key, _, _, _ in inputs],
+            [tx_hash for _, tx_hash, _, _ in inputs],
+            [None if prevout is None else prevout.script for prevout in prevouts],
+            [None if prevout is None else prevout.amount for prevout in prevouts],
+            [height for _, _, _, height in inputs],
+        )
+
+
+async def orphan_spending(connection: Connection, chain: str, ancestor_height: int) -> None:
+    """Take back from the ledger what blocks above an ancestor spent and made."""
+    for table in ("outputs", "inputs"):
+        await connection.execute(
+            f"update {table} set block_height = null where chain = $1 and block_height > $2",  # noqa: S608 - two literals
+            chain,
+            ancestor_height,
+        )
+
+
+async def has_unseeded(connection: Connection, chain: str) -> bool:
+    """Tell whether some watched address may own outputs that we do not know of, because they are older."""
+    return bool(await connection.fetchval(_UNSEEDED, chain))
+
+
+async def note_shown(connection: Connection, chain: str, node: str, tx_hashes: Collection[bytes]) -> None:
+    """Record that a node showed these transactions, and shows them now."""
+    if tx_hashes:
+        await connection.execute(_SHOWN, chain, node, sorted(tx_hashes))
+
+
+async def shown_by(connection: Connection, chain: str, node: str) -> Mapping[bytes, datetime | None]:
+    """Return the tracked transactions in no block that a node once showed, each with since when it does not."""
+    await connection.execute(_FORGET, chain)
+    return {row["tx_hash"]: row["absent_since"] for row in await connection.fetch(_SHOWN_BY, chain, node)}
+
+
+async def note_absent(
+    connection: Connection, chain: str, node: str, tx_hashes: Collection[bytes], since: datetime | None
+) -> None:
+    """Record since when a node does not show these transactions; None: it does."""
+    if tx_hashes:
+        await connection.execute(_ABSENT, chain, node, sorted(tx_hashes), since)

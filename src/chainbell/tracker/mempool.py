@@ -1,0 +1,102 @@
+"""What a mempool shows of what we watch: sightings, replacements, and absence that lasted.
+
+Nothing here moves what is in a block of our chain: the view was taken while its node's best block was our cursor.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from chainbell.domain.block import ScannedBlock
+from chainbell.domain.chain import BlockRef
+from chainbell.domain.transaction import Chain, Transaction
+from chainbell.domain.utxo import Lacking, MempoolView
+from chainbell.tracker import matching
+from chainbell.tracker.book import Book
+from chainbell.tracker.inclusion import Known
+from chainbell.tracker.look_up import covered_assets, known_of, movements_of, spending_of, transactions_of
+from chainbell.tracker.observations import Outbid, Sighted, Vanished
+from chainbell.tracker.ownership import look_up_ours
+from chainbell.tracker.ports import ChainCommit
+from chainbell.tracker.spending import Maturities, Ours, interpret
+
+_NO_BLOCK = BlockRef(0, b"", b"")
+
+
+async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen against
+    commit: ChainCommit,
+    view: MempoolView,
+    chain: Chain,
+    assets: Mapping[bytes, matching.AssetFacts],
+    maturities: Maturities,
+    book: Book,
+    drop_after: timedelta,
+    now: datetime,
+) -> Lacking | None:
+    """Apply a view to the records that it concerns; `Lacking` where more must be read first."""
+    ours = await look_up_ours(commit, view.arrived, now)
+    if isinstance(ours, Lacking):
+        return ours
+    found = [one for one in (interpret(arrived, ours, maturities) for arrived in view.arrived) if one]
+    scanned = ScannedBlock(_NO_BLOCK, now, transactions_of(found), movements_of(found))
+    covered = await covered_assets(commit, assets)
+    known = await known_of(commit, ours, [scanned], chain, covered, now)
+    book.load(known.records)
+    generation = await commit.generation()
+    sightings: dict[bytes, list[matching.Sighting]] = defaultdict(list)
+    for sighting in matching.sightings(scanned, chain.caip2, known.watches):
+        sightings[sighting.movement.transaction.hash].append(sighting)
+    for transaction in scanned.transactions:
+        _sight(transaction.hash, sightings[transaction.hash], ours, known, book, generation, now)
+    await commit.save_spending([spending_of(found, None)])
+    tracked = {one.transaction.hash for one in found if one.inputs}
+    await commit.note_shown(view.node, tracked)
+    if view.loaded:
+        await _drop_absent(commit, view, book, generation, drop_after, now)
+    return None
+
+
+def _sight(  # noqa: PLR0913 - one transaction, and what is known of it
+    tx_hash: bytes,
+    sightings: Sequence[matching.Sighting],
+    ours: Ours,
+    known: Known,
+    book: Book,
+    generation: int,
+    now: datetime,
+) -> None:
+    """Apply first sights and returns of one transaction, then what it leaves no place for: they name each other."""
+    displaced = _displaced(known, tx_hash, book)
+    replaces = displaced[0].subject.tx_hash if displaced else None
+    for record in ours.told.get(tx_hash, ()):
+        book.apply(book.record(record.uid), Sighted(generation, replaces))
+    for sighting in sightings:
+        if book.has(sighting.uid) or sighting.movement.asset not in known.assets:
+            continue
+        key = matching.asset_key(sighting, known.assets)
+        newborn = matching.newborn(sighting, known.chain, key, known.asset_ids[key], now)
+        book.apply(newborn, Sighted(generation, replaces))
+    for record in displaced:
+        book.apply(book.record(record.uid), Outbid(tx_hash))
+
+
+def _displaced(known: Known, tx_hash: bytes, book: Book) -> Sequence[Transaction]:
+    records = [book.record(uid) for uid in known.displaces.get(tx_hash, ())]
+    return [record for record in records if record.block is None and not record.final]
+
+
+async def _drop_absent(  # noqa: PLR0913 - a view, and since when what is absent
+    commit: ChainCommit, view: MempoolView, book: Book, generation: int, drop_after: timedelta, now: datetime
+) -> None:
+    """Drop what this very node once showed and has not shown for long enough."""
+    shown = await commit.shown_by(view.node)
+    returned = {tx_hash for tx_hash, since in shown.items() if since is not None and tx_hash in view.present}
+    absent = {tx_hash: since for tx_hash, since in shown.items() if tx_hash not in view.present}
+    await commit.note_absent(view.node, returned, None)
+    await commit.note_absent(view.node, {tx_hash for tx_hash, since in absent.items() if since is None}, now)
+    gone = {tx_hash for tx_hash, since in absent.items() if since is not None and since + drop_after <= now}
+    if gone:
+        records = await commit.waiting(gone)
+        book.load(records)
+        for record in records:
+            book.apply(book.record(record.uid), Vanished(generation))

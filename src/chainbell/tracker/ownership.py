@@ -1,0 +1,103 @@
+"""Who owns what in transactions of the Bitcoin family: everything looked up that `spending` then judges by."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from chainbell.domain.transaction import Transaction
+from chainbell.domain.utxo import Lacking, Making, Prevout, UtxoTransaction, outpoint
+from chainbell.domain.watch import Watch
+from chainbell.tracker.ports import ChainCommit
+from chainbell.tracker.spending import Ours, concerns
+
+
+async def look_up_ours(
+    commit: ChainCommit, transactions: Sequence[UtxoTransaction], now: datetime, *, past: bool = False
+) -> Ours | Lacking:
+    """Look up what of these transactions concerns us; what must be read first where that cannot be told yet.
+
+    In the past, and for addresses whose older outputs are not known yet, spends are found by the scripts that they reveal.
+    """
+    ordinary = [transaction for transaction in transactions if transaction.making is Making.ORDINARY]
+    if any(transaction.revealed is None for transaction in ordinary) and (past or await commit.has_unseeded()):
+        return Lacking(frozenset(), revealed=True)
+    watches, owned = await _watched(commit, transactions, now)
+    matched = [transaction for transaction in ordinary if concerns(transaction, watches, owned)]
+    if lacking := frozenset(transaction.hash for transaction in matched if transaction.prevouts is None):
+        return Lacking(lacking)
+    told = await _told(commit, transactions, watches, matched)
+    return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary))
+
+
+async def _watched(
+    commit: ChainCommit, transactions: Sequence[UtxoTransaction], now: datetime
+) -> tuple[Mapping[bytes, Watch], Mapping[bytes, Prevout]]:
+    """Return the watches of all scripts on either side, and the outputs of watched scripts that may be spent.
+
+    A hit may extend the window of a key: then the same transactions are matched again, until nothing is new.
+    """
+    known = await commit.outputs({spent for transaction in transactions for spent in transaction.outpoints})
+    scripts = {script for transaction in transactions for script in _scripts(transaction)}
+    scripts |= {prevout.script for prevout in known.values()}
+    while True:
+        watches = await commit.watches(scripts)
+        if not watches or not await commit.extend_windows(watches.values(), now):
+            break
+    made = {
+        outpoint(transaction.hash, index): Prevout(script, transaction.amounts[index])
+        for transaction in transactions
+        for index, script in enumerate(transaction.scripts)
+        if script in watches
+    }
+    return watches, {**known, **made}
+
+
+def _scripts(transaction: UtxoTransaction) -> Iterable[bytes]:
+    yield from transaction.scripts
+    for candidates in transaction.revealed or ():
+        yield from candidates
+    for prevout in transaction.prevouts or ():
+        if prevout is not None:
+            yield prevout.script
+
+
+async def _told(
+    commit: ChainCommit,
+    transactions: Sequence[UtxoTransaction],
+    watches: Mapping[bytes, Watch],
+    matched: Collection[UtxoTransaction],
+) -> Mapping[bytes, Sequence[Transaction]]:
+    """Return the records of these transactions: of what waits for a block all, watched still or not."""
+    concerned = {transaction.hash for transaction in matched}
+    concerned |= {
+        transaction.hash for transaction in transactions if any(script in watches for script in transaction.scripts)
+    }
+    records = {record.uid: record for record in await commit.waiting({transaction.hash for transaction in transactions})}
+    records |= {record.uid: record for record in await commit.by_hash(concerned)} if concerned else {}
+    found: dict[bytes, list[Transaction]] = defaultdict(list)
+    for record in sorted(records.values(), key=lambda record: record.uid):
+        found[record.subject.tx_hash].append(record)
+    return found
+
+
+async def _displaced(commit: ChainCommit, transactions: Sequence[UtxoTransaction]) -> Mapping[bytes, Sequence[Transaction]]:
+    """Return the records in no block that can be mined no more: their inputs are taken, or those of what they spend."""
+    claims = await commit.claims({spent for transaction in transactions for spent in transaction.outpoints})
+    if not claims:
+        return {}
+    taken: dict[bytes, set[bytes]] = {}
+    for transaction in transactions:
+        claimants = {claimant for spent in transaction.outpoints for claimant in claims.get(spent, ())}
+        if rivals := claimants - {transaction.hash}:
+            taken[transaction.hash] = rivals
+    return {taker: await _fallen(commit, rivals) for taker, rivals in taken.items()}
+
+
+async def _fallen(commit: ChainCommit, rivals: set[bytes]) -> Sequence[Transaction]:
+    """Return the records that fall with these: their own, then those of what spends their outputs, and so on."""
+    fallen, parents = set(rivals), set(rivals)
+    while parents:
+        parents = set(await commit.children(parents)) - fallen
+        fallen |= parents
+    records = await commit.waiting(fallen)
+    return sorted(records, key=lambda record: (record.subject.tx_hash not in rivals, record.uid))
