@@ -15,7 +15,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from bench import catchup, commit, delivery, growth, idle, latency
+from bench import block_scan, catchup, commit, delivery, growth, idle, latency
 from bench.machine import machine_facts
 from bench.measurement import Measurement, Size
 
@@ -36,6 +36,7 @@ BENCHES: dict[tuple[str, ...], Bench] = {
     ("delivery_vs_bare_client", "deliveries_per_s"): delivery.measure,
     ("idle_rpc_calls_per_poll",): idle.measure,
     ("commit_ms_p99",): commit.measure,
+    ("bitcoin_block_scan_pure_ms", "bitcoin_block_scan_vs_bitcoinlib"): block_scan.measure,
 }
 
 

@@ -22,11 +22,12 @@ import structlog
 from bench.profiling import profiled
 from chainbell.config.chains import load_chains
 from chainbell.domain.chain import ChainDefinition, Token
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.evm.blocks import AT_ONCE, IN_FLIGHT
 from chainbell.nodes.pipeline import in_order
-from chainbell.nodes.pool import Surroundings, open_pool
+from chainbell.nodes.pool import Surroundings, open_evm_pool
 from chainbell.nodes.rpc import Rpc
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
@@ -37,6 +38,7 @@ from chainbell.tracker.service import Tracker
 from chainbell.watcher.follower import BLOCKS_PER_COMMIT, Follower
 from chainbell.watcher.read_ahead import BATCHES
 
+_BATCH = BLOCKS_PER_COMMIT[ChainKind.EVM]
 _LOOK_SECONDS = 0.02
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -93,7 +95,7 @@ def bench_definition(token: str = "", *, poll_seconds: float = 0.2) -> ChainDefi
 @asynccontextmanager
 async def following(definition: ChainDefinition, database: Database, node: str) -> AsyncIterator[asyncio.Task[None]]:
     """Follow a chain meanwhile, with the parts that the app joins. What ends it by itself is raised."""
-    pool = open_pool(definition, [Endpoint("node", node)], Surroundings(now, time.monotonic, random.random))
+    pool = open_evm_pool(definition, [Endpoint("node", node)], Surroundings(now, time.monotonic, random.random))
     tracker = Tracker(LedgerStore(database, publish), definition, Policy(definition.required_depth, screening=False))
     states = ChainStates(database)
     follower = Follower(definition, pool, states, tracker, identity="bench", wake=asyncio.Event(), clock=now)

@@ -27,6 +27,7 @@ from chainbell.storage.delivery_log import DeliveryLog
 from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
 from chainbell.storage.feed import Feed
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.locks import lock_chain
 from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
@@ -127,6 +128,7 @@ async def _unseen(connection: Connection, definition: ChainDefinition, number: i
             definition.wire_name,
             definition.mode,
             definition.native.decimals,
+            definition.addresses,
         ),
         tx_hash=builders.tx_hash(number),
         account_id=account,
@@ -148,6 +150,7 @@ async def api_house(url: str, *, clock: Sequence[datetime] | None = None) -> Asy
             box=BOX,
             watches=WatchStore(database),
             registry=AddressRegistry(database),
+            keys=KeyStore(database),
             chain_states=ChainStates(database),
             endpoints=EndpointStore(database, BOX, [LOCAL]),
             deliveries=DeliveryLog(database),

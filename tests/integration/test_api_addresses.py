@@ -77,7 +77,10 @@ async def test_an_address_is_registered_once_per_chain(database_url: str) -> Non
         ({"customerId": str(uuid4())}, "has no customer"),
         ({"accountId": "nonsense"}, "UUID"),
         ({"lable": "typo"}, "lable"),
-        ({"address": None}, "valid string"),
+        ({"address": 7}, "valid string"),
+        ({"address": None}, "register an extended public key first"),
+        ({"keyId": str(uuid4())}, "address and keyId exclude each other"),
+        ({"purpose": "rent"}, "'deposit' or 'change'"),
     ],
 )
 async def test_a_bad_address_is_refused_in_words(database_url: str, change: dict[str, Any], words: str) -> None:

@@ -18,7 +18,7 @@ from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BadAnswerError, NodeTimeoutError, NoUsableNodeError, RateLimitedError, WrongChainError
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.pool import LOOK_SECONDS, NodePool, Surroundings, open_pool
+from chainbell.nodes.pool import LOOK_SECONDS, NodePool, Surroundings, open_evm_pool
 from chainbell.nodes.rpc import Rpc
 from tests.nodes import Anvil
 from tests.rpcproxy import Answer, DropConnection, HttpStatus, LyingProxy, SlowBody, honest
@@ -73,7 +73,7 @@ async def pool_of(
     clock: Clock | None = None,
     definition: ChainDefinition = DEFINITION,
     genesis: bytes | None = None,
-) -> AsyncIterator[NodePool]:
+) -> AsyncIterator[NodePool[EvmNode]]:
     nodes = [
         EvmNode(Rpc(Endpoint(f"node {n}", url), timeout=10), checks=frozenset(BlockCheck)) for n, url in enumerate(urls)
     ]
@@ -92,7 +92,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def states(pool: NodePool) -> list[NodeState]:
+def states(pool: NodePool[EvmNode]) -> list[NodeState]:
     return [status.state for status in pool.statuses()]
 
 
@@ -244,7 +244,7 @@ async def test_an_opened_pool_reads_its_definitions_tokens(anvil: Anvil) -> None
     contract = bytes.fromhex(token[2:])
     definition = definition_with(tokens=[{"symbol": "USDT", "contract": contract, "decimals": 6}])
     await anvil.receipt(await anvil.token_transfer(token, anvil.accounts[0], anvil.accounts[1], 5))
-    pool = open_pool(definition, [Endpoint("node", anvil.url)], Clock().surroundings(), timeout=10)
+    pool = open_evm_pool(definition, [Endpoint("node", anvil.url)], Clock().surroundings(), timeout=10)
     node = await pool.current()
     (block,) = await node.blocks_from(2, 2)
     assert [movement.asset for movement in block.movements] == [contract]

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 from eth_account import Account
-from eth_account.hdaccount import Mnemonic
+from eth_account.hdaccount.mnemonic import Mnemonic
 
 from chainbell.custody.account_key import parse_account_key
 from chainbell.custody.derivation import derive

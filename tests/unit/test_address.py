@@ -5,7 +5,7 @@ from eth_utils.crypto import keccak
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chainbell.domain.address import EVM_ADDRESSES, format_address, parse_address
+from chainbell.domain.address import EVM_ADDRESSES, format_address, parse_address, show_address
 from chainbell.domain.errors import InputError
 
 EVM = EVM_ADDRESSES
@@ -47,7 +47,7 @@ def test_vectors_of_the_eip(text: str) -> None:
 @given(st.binary(min_size=20, max_size=20))
 def test_every_address_comes_back(address: bytes) -> None:
     """What is written is read as the same bytes, also in one case, and follows EIP-55."""
-    text = format_address(EVM, address)
+    text = show_address(EVM, address)
     assert text == plain_checksum(address)
     assert parse_address(EVM, text) == address
     assert parse_address(EVM, text.lower()) == address
@@ -57,7 +57,7 @@ def test_every_address_comes_back(address: bytes) -> None:
 @given(st.binary(min_size=20, max_size=20), st.integers(2, 41))
 def test_a_letter_in_the_wrong_case_is_refused(address: bytes, place: int) -> None:
     """One letter in the other case breaks the checksum, and the message says so."""
-    right = format_address(EVM, address)
+    right = show_address(EVM, address)
     wrong = right[:place] + right[place].swapcase() + right[place + 1 :]
     assume(wrong not in {right, right.lower(), "0x" + right[2:].upper()})
     assert "checksum" in complaint(wrong)

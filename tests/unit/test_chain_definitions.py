@@ -14,12 +14,18 @@ from eth_utils.address import is_checksum_address
 
 from chainbell.config.chains import configured_chains, load_chains
 from chainbell.config.settings import load_settings
-from chainbell.domain.chain import BlockCheck, ChainDefinition, Mode
+from chainbell.domain.chain import BlockCheck, Capability, ChainDefinition, Mode, ScriptType
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
-BUILT_IN = ["anvil", "arbitrum", "avalanche", "base", "bsc", "ethereum", "optimism", "polygon", "sepolia"]
+EVM = ["anvil", "arbitrum", "avalanche", "base", "bsc", "ethereum", "optimism", "polygon", "sepolia"]
+UTXO = [
+    *("bitcoin", "bitcoin-regtest", "bitcoin-signet", "bitcoin-testnet4"),
+    *("dogecoin", "litecoin", "litecoin-regtest", "litecoin-testnet"),
+]
+BUILT_IN = sorted([*EVM, *UTXO])
 VALID = """\
 name = "devnet"
 kind = "evm"
@@ -47,6 +53,26 @@ decimals = 6
 """
 
 
+VALID_UTXO = """\
+name = "devcoin"
+kind = "utxo"
+caip2 = "bip122:000102030405060708090a0b0c0d0e0f"
+wire_name = "DEVCOIN"
+mode = "test"
+genesis_hash = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+block_seconds = 60
+required_confirmations = 3
+coinbase_maturity = 100
+reorg_limit = 120
+drop_after_seconds = 60
+poll_seconds = 0.5
+capabilities = ["coin", "mempool"]
+native = {symbol = "BTC", decimals = 8}
+addresses = {hrp = "dev", p2pkh = 111, p2sh = [58, 196]}
+extended_keys = {p2pkh = ["043587cf", "0436f6e1"], p2sh-p2wpkh = "044a5262"}
+"""
+
+
 def facts(name: str) -> Any:
     """Return a copied file of facts."""
     return json.loads((DATA / name).read_text())
@@ -66,19 +92,50 @@ def complaint(directory: Path) -> str:
 
 
 def test_every_built_in_chain_loads() -> None:
-    """Nine chains ship, sorted by name, each under the name of its file and with a wire name of its own."""
+    """Each chain ships under the name of its file and with a wire name of its own, sorted by name."""
     chains = load_chains()
     assert list(chains) == BUILT_IN
-    assert all(chain.name == name and chain.wire_name == name.upper() for name, chain in chains.items())
+    assert all(chain.name == name and chain.wire_name == name.upper().replace("-", "_") for name, chain in chains.items())
+    assert [name for name, chain in chains.items() if chain.kind is ChainKind.UTXO] == UTXO
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "anvil"])
+@pytest.mark.parametrize("name", [name for name in EVM if name != "anvil"])
 def test_genesis_hash_and_chain_id_are_the_known_ones(name: str) -> None:
     """A built-in chain carries the genesis hash and chain id that independent sources agree on."""
     known = {key.split()[1]: (key.split()[0], value) for key, value in facts("genesis.json")["eip155"].items()}
     chain = load_chains()[name]
     assert chain.genesis_hash is not None
     assert (str(chain.chain_id), "0x" + chain.genesis_hash.hex()) == known[name]
+
+
+@pytest.mark.parametrize("name", [name for name in UTXO if name != "litecoin-regtest"])
+def test_genesis_hashes_of_the_bitcoin_family_are_the_known_ones(name: str) -> None:
+    """The same of UTXO chains, whose CAIP-2 id follows from it; litecoin-regtest is asked of a real node elsewhere."""
+    chain = load_chains()[name]
+    assert chain.genesis_hash is not None
+    assert chain.genesis_hash.hex() == facts("genesis.json")["bip122"][name]
+    assert chain.caip2 == f"bip122:{chain.genesis_hash.hex()[:32]}"
+    assert chain.chain_id is None
+
+
+def test_facts_of_the_bitcoin_family() -> None:
+    """Maturities, merged mining, extension blocks and segwit are where they are."""
+    chains = {name: chain for name, chain in load_chains().items() if chain.kind is ChainKind.UTXO}
+    assert {name: chain.maturities for name, chain in chains.items()} == {
+        name: (240,) if name == "dogecoin" else (100, 6) if name.startswith("litecoin") else (100,) for name in UTXO
+    }
+    assert [name for name, chain in chains.items() if chain.auxpow] == ["dogecoin"]
+    assert [name for name, chain in chains.items() if chain.mweb] == [name for name in UTXO if name.startswith("litecoin")]
+    assert [name for name, chain in chains.items() if chain.addresses.hrp is None] == ["dogecoin"]
+    assert all(chain.reorg_limit >= max(chain.maturities) for chain in chains.values())
+    assert all(chain.capabilities == {Capability.COIN, Capability.MEMPOOL} for chain in chains.values())
+
+
+def test_extended_key_versions() -> None:
+    """A script type has one version or several, as bytes."""
+    keys = load_chains()["litecoin"].extended_keys
+    assert keys[ScriptType.P2PKH] == (bytes.fromhex("0488b21e"), bytes.fromhex("019da462"))
+    assert keys[ScriptType.P2WPKH] == (bytes.fromhex("04b24746"),)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -104,7 +161,8 @@ def test_contracts_are_written_with_a_checksum(name: str) -> None:
 def test_modes_and_development_chain() -> None:
     """Only test networks are of mode test, and only anvil has no genesis hash, no token and every check."""
     chains = load_chains()
-    assert {name for name, chain in chains.items() if chain.mode is Mode.TEST} == {"anvil", "sepolia"}
+    live = ["arbitrum", "avalanche", "base", "bitcoin", "bsc", "dogecoin", "ethereum", "litecoin", "optimism", "polygon"]
+    assert [name for name, chain in chains.items() if chain.mode is Mode.LIVE] == live
     assert [name for name, chain in chains.items() if chain.genesis_hash is None] == ["anvil"]
     assert chains["anvil"].tokens == ()
     assert chains["anvil"].checks == set(BlockCheck)
@@ -146,7 +204,18 @@ def test_a_definition_is_added_and_one_replaced(tmp_path: Path) -> None:
         ("0xe7f1725E", "0xe7f172", "tokens[1].contract: must be 20 bytes: 0x and 40 hexadecimal digits"),
         ('mode = "test"', 'mode = "tset"', "mode: must be 'live' or 'test'"),
         ('mode = "test"', 'mode = "live"', "genesis_hash: is missing"),
-        ('kind = "evm"', 'kind = "utxo"', "kind: must be 'evm'"),
+        ('kind = "evm"', 'kind = "btc"', "kind: must be 'evm' or 'utxo'"),
+        ('kind = "evm"', 'kind = "utxo"', "checks: is for evm chains, and this one is utxo: take it out"),
+        ('checks = ["gas", "bloom"]', "", "checks: is missing"),
+        (
+            "poll_seconds",
+            "coinbase_maturity = 100\npoll_seconds",
+            "coinbase_maturity: is for utxo chains, and this one is evm",
+        ),
+        ("poll_seconds", "auxpow = false\npoll_seconds", "auxpow: is for utxo chains"),
+        ('["coin", "logs"]', '["coin", "mempool"]', "capabilities: evm chains have no mempool, they have coin, logs"),
+        ('"eip155:1337"', f'"bip122:{"0" * 32}"', "of evm chains it is eip155:<chain id>"),
+        ('"eip155:1337"', '"eip155:0"', "caip2: "),
         ('"bloom"', '"blom"', "checks[1]: must be 'gas' or 'bloom'"),
         ('["coin", "logs"]', "[]", "capabilities:"),
         ("poll_seconds", "poll_second", "poll_second: unknown key, did you mean poll_seconds?"),
@@ -175,6 +244,60 @@ def test_an_error_names_file_and_key(tmp_path: Path, wrong: str, right: str, exp
     file = "chains/ethereum.toml" if message.startswith("chains/") else str(tmp_path / "devnet.toml")
     assert message.startswith(f"{file}: ") or f"\n{file}: " in message
     assert expected.replace("as in chains/ethereum.toml", "as in ") in message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "expected"),
+    [
+        ('genesis_hash = "', 'genesis_hash = "0x', "genesis_hash: must be 64 hexadecimal digits, without 0x"),
+        ('1d1e1f"', '1d1e"', "genesis_hash: must be 64 hexadecimal digits"),
+        ('1d1e1f"', '1d1e1g"', "genesis_hash: must be 64 hexadecimal digits"),
+        (
+            '0c0d0e0f"',
+            '0c0d0eff"',
+            "caip2: is bip122:000102030405060708090a0b0c0d0eff, and genesis_hash makes it bip122:0001",
+        ),
+        ('"bip122:000102030405060708090a0b0c0d0e0f"', '"eip155:1338"', "genesis_hash makes it bip122:0001"),
+        ("coinbase_maturity = 100", "", "coinbase_maturity: is missing"),
+        ("coinbase_maturity = 100", "coinbase_maturity = 0", "coinbase_maturity: must be greater than or equal to 1"),
+        (
+            "coinbase_maturity = 100",
+            "coinbase_maturity = 121",
+            "reorg_limit: is 120, must be at least 121, its coinbase_maturity",
+        ),
+        ("coinbase_maturity", "pegout_maturity = 130\ncoinbase_maturity", "must be at least 130, its pegout_maturity"),
+        ("required_confirmations = 3", "required_confirmations = 140", "must be at least 140, its required_confirmations"),
+        ("required_confirmations = 3", 'required_confirmations = "finalized"', "utxo chains call no block finalized"),
+        ("block_seconds", "finality_lag = 3\nblock_seconds", "finality_lag: is for evm chains, and this one is utxo"),
+        ("block_seconds", "checks = []\nblock_seconds", "checks: is for evm chains"),
+        ("block_seconds", "tokens = []\nblock_seconds", "tokens: is for evm chains"),
+        ('["coin", "mempool"]', '["coin", "logs"]', "capabilities: utxo chains have no logs, they have coin, mempool"),
+        ("p2pkh = 111,", "", "addresses.p2pkh: is missing"),
+        ("p2pkh = 111,", "p2pkh = 256,", "addresses.p2pkh: must be less than or equal to 255"),
+        ("p2pkh = 111,", "p2pk = 1, p2pkh = 111,", "addresses.p2pk: unknown key, did you mean p2pkh?"),
+        ("[58, 196]", "[]", "addresses.p2sh: "),
+        ('hrp = "dev"', 'hrp = "DEV"', "addresses.hrp: "),
+        ("addresses = {", "address = {", "address: unknown key, did you mean addresses?"),
+        ("addresses = {", "# addresses = {", "addresses: is missing"),
+        ("p2sh-p2wpkh", "p2tr", "extended_keys.p2tr"),
+        ('"044a5262"', '"0x044a5262"', "must be 8 hexadecimal digits, without 0x"),
+        ('"044a5262"', '"043587cf"', "extended_keys.p2sh-p2wpkh: 043587cf stands at p2pkh too"),
+    ],
+)
+def test_an_error_in_a_utxo_definition_names_its_key(tmp_path: Path, wrong: str, right: str, expected: str) -> None:
+    """The same for the keys of the Bitcoin family, and for those that only the other kind has."""
+    assert wrong in VALID_UTXO
+    message = complaint(write(tmp_path, VALID_UTXO.replace(wrong, right), "devcoin"))
+    assert message.startswith(f"{tmp_path / 'devcoin.toml'}: ")
+    assert expected in message
+
+
+def test_a_utxo_chain_without_segwit_or_keys(tmp_path: Path) -> None:
+    """Only version bytes must be given; one p2sh byte may stand alone."""
+    plain = VALID_UTXO.replace('hrp = "dev", ', "").replace("[58, 196]", "58")
+    chain = load_chains(write(tmp_path, re.sub("extended_keys.*", "", plain), "devcoin"))["devcoin"]
+    assert (chain.addresses.hrp, chain.addresses.p2pkh, chain.addresses.p2sh) == (None, 111, (58,))
+    assert (chain.extended_keys, chain.pegout_maturity, chain.auxpow, chain.mweb) == ({}, None, False, False)
 
 
 def test_all_errors_of_all_files_come_at_once(tmp_path: Path) -> None:
@@ -238,13 +361,15 @@ def test_nodes_of_an_added_chain_are_accepted(tmp_path: Path) -> None:
 def test_every_key_is_documented() -> None:
     """docs/configuration.md explains every key of a definition, and no other."""
     chapter = (REPOSITORY / "docs" / "configuration.md").read_text().partition("## Chains")[2]
-    assert sorted(re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE)) == sorted(ChainDefinition.model_fields)
+    keys = [field.alias or name for name, field in ChainDefinition.model_fields.items()]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE)) == sorted(keys)
 
 
 def test_the_documented_definition_loads(tmp_path: Path) -> None:
-    """The whole file shown in docs/configuration.md is a valid one."""
+    """The whole files shown in docs/configuration.md are valid ones."""
     examples = re.findall(r"```toml\n(.*?)```", (REPOSITORY / "docs" / "configuration.md").read_text(), re.DOTALL)
-    assert load_chains(write(tmp_path, examples[-1], "my-devnet"))["my-devnet"].tokens[0].symbol == "TEST"
+    assert load_chains(write(tmp_path, examples[-2], "my-devnet"))["my-devnet"].tokens[0].symbol == "TEST"
+    assert load_chains(write(tmp_path, examples[-1], "my-signet"))["my-signet"].addresses.hrp == "tb"
 
 
 def test_the_wheel_carries_the_chains(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from chainbell.api.routes import (
     deliveries,
     endpoints,
     events,
+    keys,
     replays,
     scans,
     transactions,
@@ -24,7 +25,7 @@ from chainbell.api.services import ApiServices
 PREFIX = "/v2"
 BODY_LIMIT_BYTES = 1_000_000
 
-_RESOURCES = (addresses, bulk_addresses, endpoints, transactions, events, deliveries, replays, scans, chains, coverage)
+_RESOURCES = (addresses, bulk_addresses, keys, endpoints, transactions, events, deliveries, replays, scans, chains, coverage)
 
 
 def create_api(services: ApiServices) -> FastAPI:

@@ -20,6 +20,7 @@ from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.coverage import Coverage, Gap, of_address
 from chainbell.domain.errors import NotFoundError
 from chainbell.domain.history import Scan
+from chainbell.domain.seeding import why_not_outgoing
 from chainbell.domain.watch import Watch
 from chainbell.storage.coverage import SubjectCoverage, coverage_of
 from chainbell.storage.database import Database
@@ -105,7 +106,9 @@ async def _watches(
 def _chain(ledger: _Ledger) -> ChainCoverageView:
     definition = ledger.definition
     known = {(subject.capability, subject.token): subject for subject in ledger.known}
-    listed: list[tuple[str, bytes | None]] = [(capability.value, None) for capability in Capability if capability in CAPABILITIES[definition.kind]]
+    listed: list[tuple[str, bytes | None]] = [
+        (capability.value, None) for capability in Capability if capability in CAPABILITIES[definition.kind]
+    ]
     listed += [("token", token.contract) for token in definition.tokens]
     items = [_subject(ledger, *key, known.get(key)) for key in dict.fromkeys((*listed, *known))]
     if definition.kind is ChainKind.EVM:
@@ -126,6 +129,8 @@ def _address(ledger: _Ledger, watch: Watch) -> AddressCoverageView:
         watched_from=watch.watched_from,
         covered_from=min(watch.watched_from, *read) if read else watch.watched_from,
         unfinished_scan_ids=[UUID(scan.id) for scan in ledger.reading if scan.finished_at is None],
+        outgoing_from=watch.outgoing_from,
+        outgoing_reason=why_not_outgoing(watch),
     )
 
 

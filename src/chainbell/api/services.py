@@ -15,6 +15,7 @@ from chainbell.storage.database import Database
 from chainbell.storage.delivery_log import DeliveryLog
 from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
 from chainbell.storage.scan_list import ScanList
@@ -34,6 +35,7 @@ class ApiServices:
     """Seals answers that show a secret, so that a repeated request can be answered the same."""
     watches: WatchStore
     registry: AddressRegistry
+    keys: KeyStore
     chain_states: ChainStates
     endpoints: EndpointStore
     deliveries: DeliveryLog

@@ -16,6 +16,7 @@ from chainbell.domain.following import Stale
 from chainbell.domain.transaction import BlockPoint
 from chainbell.events.publish import publish
 from chainbell.nodes.evm.node import EvmNode
+from chainbell.nodes.utxo.node import UtxoNode
 from chainbell.storage.audit import Deed
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.deep_reorg import AcceptedReorg, AcceptedReorgStore, DeepReorgs, Standing, TakenBack
@@ -116,7 +117,7 @@ async def accept(services: Services, proposal: Proposal) -> int:
 
 
 @asynccontextmanager
-async def _node_of(services: Services, definition: ChainDefinition) -> AsyncIterator[EvmNode]:
+async def _node_of(services: Services, definition: ChainDefinition) -> AsyncIterator[EvmNode | UtxoNode]:
     pool = await chain_pool(services, definition)
     try:
         yield await pool.current()
@@ -125,7 +126,7 @@ async def _node_of(services: Services, definition: ChainDefinition) -> AsyncIter
 
 
 async def _refuse_what_is_no_deep_reorg(
-    reorgs: DeepReorgs, node: EvmNode, tip: BlockRef, standing: Standing, definition: ChainDefinition
+    reorgs: DeepReorgs, node: EvmNode | UtxoNode, tip: BlockRef, standing: Standing, definition: ChainDefinition
 ) -> None:
     cursor = standing.cursor
     if tip.height < cursor.height - standing.reorg_limit:
@@ -160,13 +161,13 @@ async def _lowest_followed(services: Services, standing: Standing, definition: C
     return LocalChain(kept, standing.reorg_limit).floor
 
 
-async def _has(node: EvmNode, block: BlockPoint) -> bool:
+async def _has(node: EvmNode | UtxoNode, block: BlockPoint) -> bool:
     """Tell whether a block is on the node's best chain."""
     theirs = await node.headers(block.height, block.height)
     return bool(theirs) and theirs[0].hash == block.hash
 
 
-async def _ancestor(reorgs: DeepReorgs, node: EvmNode, chain: str, height: int) -> BlockRef | None:
+async def _ancestor(reorgs: DeepReorgs, node: EvmNode | UtxoNode, chain: str, height: int) -> BlockRef | None:
     """Return the highest block of our chain, among those whose hash is known, that the node's chain has too.
 
     Where a node has one block of ours it has all below it: so half of what is left is ruled out by each question.
@@ -186,7 +187,7 @@ async def _ancestor(reorgs: DeepReorgs, node: EvmNode, chain: str, height: int) 
     return found
 
 
-async def _ledger(node: EvmNode, ancestor: BlockRef, reorg_limit: int) -> list[BlockRef]:
+async def _ledger(node: EvmNode | UtxoNode, ancestor: BlockRef, reorg_limit: int) -> list[BlockRef]:
     """Read the blocks below the ancestor, so that a reorg of its own is followed again from there on."""
     refs = await node.headers(max(ancestor.height - reorg_limit, 0), ancestor.height)
     check_linked(max(ancestor.height - reorg_limit, 0), refs)
@@ -220,7 +221,7 @@ def _moved(what: str) -> ConflictError:
     return ConflictError(f"{what}: nothing was taken back. Run the command again and look at what it shows then")
 
 
-def _nothing_in_common(definition: ChainDefinition, node: EvmNode) -> InputError:
+def _nothing_in_common(definition: ChainDefinition, node: EvmNode | UtxoNode) -> InputError:
     return InputError(
         f"{node.name} has no block of ours, not even the oldest that we know: it serves another chain than the one that "
         f"{definition.name} was started on, or a pruned part of it. Nothing was taken back. Ask another node; if this one "

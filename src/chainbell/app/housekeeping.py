@@ -9,6 +9,7 @@ import structlog
 from chainbell.domain.errors import DatabaseError
 from chainbell.storage.database import Database
 from chainbell.storage.idempotency import forget_old_keys
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.partitions import ensure_attempt_partitions
 from chainbell.storage.standstill import end_standing_still
 from chainbell.supervisor import Part
@@ -25,7 +26,11 @@ _log = structlog.get_logger()
 
 def housekeeping_parts(work: Database, observer: Database) -> dict[str, Part]:
     """Return what runs side by side in every process."""
-    return {"housekeeping": partial(_keep_house, work), "standstill": partial(_free_locks, observer)}
+    return {
+        "housekeeping": partial(_keep_house, work),
+        "keys": partial(_derive_ahead, KeyStore(work)),
+        "standstill": partial(_free_locks, observer),
+    }
 
 
 async def _keep_house(database: Database) -> None:
@@ -39,6 +44,17 @@ async def _keep_house(database: Database) -> None:
             await asyncio.sleep(_RETRY_SECONDS)
             continue
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _derive_ahead(keys: KeyStore) -> None:
+    """Derive what the windows of extended keys will need, so that no commit has to."""
+    while True:
+        try:
+            if await keys.derive_ahead():
+                continue
+        except DatabaseError as error:
+            _log.debug("waiting", reason=str(error))
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _free_locks(database: Database) -> None:

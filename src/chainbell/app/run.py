@@ -173,6 +173,7 @@ def _api_services(services: Services) -> ApiServices:
         box=services.box,
         watches=services.watches,
         registry=services.registry,
+        keys=services.keys,
         chain_states=services.chain_states,
         endpoints=services.endpoints,
         deliveries=services.deliveries,

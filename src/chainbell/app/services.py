@@ -23,6 +23,7 @@ from chainbell.storage.delivery_log import DeliveryLog
 from chainbell.storage.embedded.server import embedded_server
 from chainbell.storage.endpoints import EndpointStore
 from chainbell.storage.event_list import EventList
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.migrate import migrate, missing_migrations
 from chainbell.storage.replays import ReplayJobs
 from chainbell.storage.requeue import ReplayStore
@@ -46,6 +47,7 @@ class Services:
     box: SecretBox
     watches: WatchStore
     registry: AddressRegistry
+    keys: KeyStore
     chain_states: ChainStates
     endpoints: EndpointStore
     deliveries: DeliveryLog
@@ -67,6 +69,7 @@ class Services:
             box=box,
             watches=WatchStore(database),
             registry=AddressRegistry(database),
+            keys=KeyStore(database),
             chain_states=ChainStates(database),
             endpoints=EndpointStore(database, box, settings.allowed_networks),
             deliveries=DeliveryLog(database),

@@ -5,21 +5,27 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypedDict, TypeVar
 
+from chainbell.app.node_endpoint import node_endpoint
 from chainbell.app.node_reports import NodeReporter
 from chainbell.app.services import Services
-from chainbell.config.node_url import NodeUrl
-from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.chain import Capability, ChainDefinition
+from chainbell.domain.chain_kind import ChainKind
 from chainbell.events.catalogue import V1_TYPES
 from chainbell.events.publish import publish
-from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
+from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.evm.hints import HeadHints
-from chainbell.nodes.pool import NodePool, Surroundings, open_pool
+from chainbell.nodes.evm.node import EvmNode
+from chainbell.nodes.pool import AnyPool, NodePool, Surroundings, open_evm_pool, open_pool, open_utxo_pool
 from chainbell.nodes.utxo.hints import ZmqHints
+from chainbell.nodes.utxo.node import UtxoNode
 from chainbell.storage.ledger import LedgerStore
 from chainbell.storage.node_states import NodeStates
 from chainbell.storage.scans import ScanStore
+from chainbell.storage.seeding import SeedStore
 from chainbell.supervisor import Part, supervise
 from chainbell.telemetry.clock import now
 from chainbell.telemetry.metrics import begin_chain
@@ -27,6 +33,21 @@ from chainbell.tracker.confirmation import Policy
 from chainbell.tracker.service import Tracker
 from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
+from chainbell.watcher.leading import Leading
+from chainbell.watcher.mempool import MempoolFollower
+from chainbell.watcher.seeding import Seeder
+
+N = TypeVar("N", EvmNode, UtxoNode)
+
+
+class _ChainNodes(TypedDict):
+    """What a pool is opened with."""
+
+    definition: ChainDefinition
+    endpoints: list[Endpoint]
+    surroundings: Surroundings
+    genesis_hash: bytes | None
+    timeout: float
 
 
 def watcher_parts(services: Services) -> dict[str, Part]:
@@ -34,20 +55,55 @@ def watcher_parts(services: Services) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name, urls in services.settings.nodes.items():
         wake, mempool_wake = asyncio.Event(), asyncio.Event()
-        parts[f"chain {name}"] = partial(_follow, services, services.chains[name], wake)
+        parts[f"chain {name}"] = partial(_follow, services, services.chains[name], wake, mempool_wake)
         for number, url in enumerate(urls, start=1):
             if url.ws is not None:
-                parts[f"chain {name} hints {number}"] = HeadHints(_node(url), wake, random.random).run
+                parts[f"chain {name} hints {number}"] = HeadHints(node_endpoint(url), wake, random.random).run
             if url.zmq:
-                parts[f"chain {name} hints {number}"] = ZmqHints(_node(url), wake, mempool_wake).run
+                parts[f"chain {name} hints {number}"] = ZmqHints(node_endpoint(url), wake, mempool_wake).run
     return parts
 
 
-async def _follow(services: Services, definition: ChainDefinition, wake: asyncio.Event) -> None:
-    """Follow one chain: nodes, watcher and tracker joined."""
-    settings = services.settings
+async def _follow(
+    services: Services, definition: ChainDefinition, wake: asyncio.Event, mempool_wake: asyncio.Event
+) -> None:
+    """Follow one chain, through nodes of its kind."""
     begin_chain(definition.name, (name for name in V1_TYPES if name.startswith("transaction.")))
-    pool = await chain_pool(services, definition)
+    nodes = await _chain_nodes(services, definition)
+    if definition.kind is ChainKind.EVM:
+        await _follow_through(open_evm_pool(**nodes), services, definition, wake, lambda _leading, _tracker: {})
+    else:
+        pool = open_utxo_pool(**nodes)
+        beside = partial(_beside_utxo, pool, services, definition, mempool_wake)
+        await _follow_through(pool, services, definition, wake, beside)
+
+
+def _beside_utxo(  # noqa: PLR0913 - what is joined
+    pool: NodePool[UtxoNode],
+    services: Services,
+    definition: ChainDefinition,
+    mempool_wake: asyncio.Event,
+    leading: Leading,
+    tracker: Tracker,
+) -> dict[str, Part]:
+    """Return what only a chain of the Bitcoin family needs."""
+    seeder = Seeder(definition, pool, SeedStore(services.database), leading=leading, clock=now)
+    parts: dict[str, Part] = {f"chain {definition.name} older outputs": seeder.run}
+    if Capability.MEMPOOL in definition.capabilities:
+        mempool = MempoolFollower(definition, pool, tracker, leading=leading, wake=mempool_wake, clock=now)
+        parts[f"chain {definition.name} mempool"] = mempool.run
+    return parts
+
+
+async def _follow_through(
+    pool: NodePool[N],
+    services: Services,
+    definition: ChainDefinition,
+    wake: asyncio.Event,
+    beside: Callable[[Leading, Tracker], Mapping[str, Part]],
+) -> None:
+    """Join nodes, watcher and tracker, and what runs `beside` them, until cancelled; the pool is closed then."""
+    settings = services.settings
     policy = Policy(definition.required_depth, screening=settings.screening != "off")
     tracker = Tracker(LedgerStore(services.database, publish), definition, policy)
     identity = f"{socket.gethostname()}/{os.getpid()}/{random.getrandbits(32):08x}"
@@ -59,6 +115,7 @@ async def _follow(services: Services, definition: ChainDefinition, wake: asyncio
         f"chain {definition.name} tip": follower.run,
         f"chain {definition.name} history": scanner.run,
         f"chain {definition.name} nodes": reporter.run,
+        **beside(follower.leading, tracker),
     }
     try:
         await supervise(parts, stop=asyncio.Event())
@@ -66,16 +123,16 @@ async def _follow(services: Services, definition: ChainDefinition, wake: asyncio
         await pool.close()
 
 
-async def chain_pool(services: Services, definition: ChainDefinition) -> NodePool:
+async def chain_pool(services: Services, definition: ChainDefinition) -> AnyPool:
     """Return the nodes of a chain that the settings name; whoever asks closes the pool."""
-    return open_pool(
-        definition,
-        [_node(url) for url in services.settings.nodes[definition.name]],
-        Surroundings(now, time.monotonic, random.random),
-        genesis_hash=await services.chain_states.genesis(definition.name),
-        timeout=services.settings.node_timeout_seconds,
-    )
+    return open_pool(**await _chain_nodes(services, definition))
 
 
-def _node(url: NodeUrl) -> NodeEndpoint:
-    return NodeEndpoint(name=url.masked, url=url.url, websocket=url.ws, rps=url.rps, cookie=url.cookie, zmq=url.zmq)
+async def _chain_nodes(services: Services, definition: ChainDefinition) -> _ChainNodes:
+    return {
+        "definition": definition,
+        "endpoints": [node_endpoint(url) for url in services.settings.nodes[definition.name]],
+        "surroundings": Surroundings(now, time.monotonic, random.random),
+        "genesis_hash": await services.chain_states.genesis(definition.name),
+        "timeout": services.settings.node_timeout_seconds,
+    }

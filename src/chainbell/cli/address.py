@@ -14,16 +14,18 @@ importing.register(app)
 
 ChainName = Annotated[str, typer.Argument(metavar="CHAIN", help="Name of the chain's definition, as in ethereum.")]
 Address = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="0x and 40 hexadecimal digits; mixed case is checked (EIP-55).")
+    str, typer.Argument(metavar="ADDRESS", help="As its chain writes it, as in 0x... or bc1...; checksums are checked.")
 ]
 
 _ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
+_SEGWIT = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
 
 
 @app.command(
     epilog=examples(
         f"chainbell address add ethereum {_ADDRESS} --label 'till 7'",
         f"chainbell address add ethereum {_ADDRESS} --from-height 21000000 --no-notify",
+        f"chainbell address add bitcoin {_SEGWIT}",
     )
 )
 def add(  # noqa: PLR0913 - one parameter for each option
@@ -37,6 +39,9 @@ def add(  # noqa: PLR0913 - one parameter for each option
     from_height: FromHeight = None,
     *,
     notify: Notify = None,
+    change: Annotated[
+        bool, typer.Option("--change", help="What its own account pays to it is no deposit, and does not leave.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Watch an address, for every listed asset of its chain.
@@ -47,7 +52,26 @@ def add(  # noqa: PLR0913 - one parameter for each option
     check_history(from_height, notify)
     from chainbell.cli.work import addresses
 
-    addresses.add(addresses.Wanted(chain, address, label, account, customer, from_height, notify), as_json=as_json)
+    addresses.add(addresses.Wanted(chain, address, label, account, customer, from_height, notify, change), as_json=as_json)
+
+
+@app.command("next", epilog=examples("chainbell address next bitcoin --label 'order 4711'"))
+def next_(  # noqa: PLR0913 - one parameter for each option
+    chain: ChainName,
+    key: Annotated[
+        UUID | None, typer.Option(metavar="UUID", help="Extended key; default: the only one of the account on that chain.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Your own words for it; default: those of the key.")] = None,
+    account: Annotated[UUID | None, typer.Option(metavar="UUID", help="Account; default: that of the chain's mode.")] = None,
+    customer: Annotated[UUID | None, typer.Option(metavar="UUID", help="Customer of that account who owns it.")] = None,
+    *,
+    change: Annotated[bool, typer.Option("--change", help="One for change, of the branch for that.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand out the next address of an extended key, which was watched already and nobody was given before."""
+    from chainbell.cli.work import addresses
+
+    addresses.next_(addresses.Next(chain, key, label, account, customer, change), as_json=as_json)
 
 
 @app.command("list", epilog=examples("chainbell address list --chain ethereum", "chainbell address list --json --limit 200"))

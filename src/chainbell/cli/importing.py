@@ -34,7 +34,7 @@ def import_(  # noqa: PLR0913 - one parameter for each option
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Watch many addresses: CSV with the header address,label,customer, or one JSON object a line.
+    """Watch many addresses: CSV with the header address,label,customer,purpose, or one JSON object a line.
 
     While one line is wrong, nothing is registered, and the code is 1. Then they are registered in batches of at most 1,000:
     what is registered stands, whatever ends the rest, and the same command again goes on. An address that another account

@@ -41,7 +41,8 @@ def transactions(  # noqa: PLR0913 - one parameter for each option
     chain: Chain = None,
     address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only of this watched address.")] = None,
     hash_: Annotated[
-        str | None, typer.Option("--hash", metavar="HASH", help="Only of this transaction on chain: 0x and 64 digits.")
+        str | None,
+        typer.Option("--hash", metavar="HASH", help="Only of this transaction on chain: 64 digits, 0x before them or not."),
     ] = None,
     account: Account = None,
     limit: Limit = 50,

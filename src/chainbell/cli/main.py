@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from chainbell.cli import address, api_key, chain, endpoint, listings, receiving, replaying, scan, service, upkeep
+from chainbell.cli import address, api_key, chain, endpoint, key, listings, receiving, replaying, scan, service, upkeep
 from chainbell.cli.options import DECIDE, REGISTER
 from chainbell.domain.errors import ChainbellError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 service.register(app)
 app.add_typer(address.app, name="address", rich_help_panel=REGISTER)
+app.add_typer(key.app, name="key", rich_help_panel=REGISTER)
 app.add_typer(endpoint.app, name="endpoint", rich_help_panel=REGISTER)
 app.add_typer(api_key.app, name="api-key", rich_help_panel=REGISTER)
 app.add_typer(chain.app, name="chain", rich_help_panel=DECIDE)

@@ -1,4 +1,4 @@
-"""``chainbell run``, ``demo``, ``migrate`` and ``version``."""
+"""``chainbell run``, ``doctor``, ``demo``, ``migrate`` and ``version``."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 import chainbell
 from chainbell.app.roles import EVERY_ROLE, Role
-from chainbell.cli.options import RUN, examples
+from chainbell.cli.options import RUN, AsJson, examples
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,12 @@ def register(app: typer.Typer) -> None:
             "CHAINBELL_API_PORT=8082 chainbell run --role delivery --role api",
         ),
     )(run)
+    app.command(
+        rich_help_panel=RUN,
+        epilog=examples(
+            "CHAINBELL_NODES__BITCOIN=http://user:password@127.0.0.1:8332 chainbell doctor", "chainbell doctor --json"
+        ),
+    )(doctor)
     app.command(rich_help_panel=RUN, epilog=examples("chainbell demo", "chainbell demo --once > webhooks.jsonl"))(demo)
     app.command(rich_help_panel=RUN, epilog=examples("CHAINBELL_DATABASE_URL=postgresql://... chainbell migrate"))(migrate)
     app.command(rich_help_panel=RUN, epilog=examples("chainbell version"))(version)
@@ -38,6 +44,17 @@ def run(
     from chainbell.cli.work import service
 
     service.run(frozenset(roles) if roles else EVERY_ROLE)
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Ask each configured node what it can do, and say what Chainbell loses without the rest.
+
+    Needs no database, changes nothing, and may run beside `chainbell run`. Exit code 1: a chain has no node through which it
+    can be followed.
+    """
+    from chainbell.cli.work import doctor as work
+
+    raise typer.Exit(work.show(as_json=as_json))
 
 
 def demo(

@@ -47,12 +47,21 @@ class _Source:
 def configured_chains(settings: Settings) -> dict[str, ChainDefinition]:
     """Return every chain that this configuration defines, by name, after a look at the settings that name chains.
 
-    Raises `ConfigurationError` for a definition that is wrong, and for nodes of a chain that nobody defined.
+    Raises `ConfigurationError` for a definition that is wrong, and for nodes of a chain that nobody defined,
+    and for an option that nodes of its chain do not have.
     """
     chains = load_chains(settings.chains_dir)
     unknown = [name for name in settings.nodes if name not in chains]
     if unknown:
         raise ConfigurationError("\n".join(_unknown_chain(name, chains) for name in unknown))
+    misplaced = [
+        f"{node_variable(name)}: URL {number} {problem}"
+        for name, urls in settings.nodes.items()
+        for number, url in enumerate(urls, start=1)
+        if (problem := url.misplaced(chains[name].kind)) is not None
+    ]
+    if misplaced:
+        raise ConfigurationError("\n".join(misplaced))
     return chains
 
 

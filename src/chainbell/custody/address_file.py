@@ -8,6 +8,7 @@ from chainbell.custody.address_record import CsvReader, Fields, LineReader, Ndjs
 from chainbell.domain.address import AddressFormat, parse_address
 from chainbell.domain.errors import InputError
 from chainbell.domain.label import check_label
+from chainbell.domain.watch import Purpose, check_purpose
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_ADDRESS = 128
@@ -41,6 +42,7 @@ class Entry:
     address: bytes
     label: str | None
     customer_id: str | None
+    purpose: Purpose = Purpose.DEPOSIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,19 @@ class AddressFile:
             raise InputError(message)
         if fields.label is not None:
             check_label(fields.label)
-        return Entry(number, address, fields.label, _customer(fields.customer))
+        purpose = _purpose(fields.purpose)
+        check_purpose(self._addresses.kind, purpose)
+        return Entry(number, address, fields.label, _customer(fields.customer), purpose)
+
+
+def _purpose(text: str | None) -> Purpose:
+    if text is None:
+        return Purpose.DEPOSIT
+    try:
+        return Purpose(text)
+    except ValueError as error:
+        message = f"the purpose is none of ours: write {', '.join(Purpose)}, or nothing"
+        raise InputError(message) from error
 
 
 def _customer(text: str | None) -> str | None:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from chainbell.domain.errors import InputError
 
-COLUMNS = ("address", "label", "customer")
+COLUMNS = ("address", "label", "customer", "purpose")
 """Of the CSV header, in any order; only the first must be there."""
-MEMBERS = ("address", "label", "customerId")
+MEMBERS = ("address", "label", "customerId", "purpose")
 """Of a JSON object; only the first must be there."""
 
 _SHOWN = 40
@@ -27,6 +27,7 @@ class Fields:
     address: str
     label: str | None
     customer: str | None
+    purpose: str | None = None
 
 
 class LineReader(Protocol):
@@ -64,7 +65,7 @@ class CsvReader:
             )
             raise InputError(message)
         named = dict(zip(self._columns, values, strict=True))
-        return Fields(named["address"], named.get("label") or None, named.get("customer") or None)
+        return Fields(named["address"], *(named.get(column) or None for column in COLUMNS[1:]))
 
 
 class NdjsonReader:

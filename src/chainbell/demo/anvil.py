@@ -6,34 +6,19 @@ Hashes and addresses are hex strings with 0x, as the node writes them; amounts a
 import asyncio
 import os
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from chainbell.demo.errors import DemoError
+from chainbell.demo.programs import find_program
+from chainbell.demo.rpc import call
 from chainbell.demo.sandbox import Sandbox
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
 _LISTENING = re.compile(r"Listening on \S+:(\d+)")
 _START_SECONDS = 30.0
-_ANSWER_SECONDS = 30.0
 _RECEIPT_SECONDS = 10.0
 _POLL_SECONDS = 0.01
-
-
-def find_anvil() -> str:
-    """Return the path of anvil: the checkout's own, else the one on PATH. Raises `DemoError` when there is none."""
-    own = _CHECKOUT / ".nodes" / "bin" / "anvil"
-    found = str(own) if os.access(own, os.X_OK) else shutil.which("anvil")
-    if found is None:
-        message = (
-            "anvil, the development node that the demo runs on, is not installed: run `make demo`, or "
-            "`tools/install-nodes anvil`, in a checkout of Chainbell, or put anvil on your PATH"
-        )
-        raise DemoError(message)
-    return found
 
 
 class Anvil:
@@ -49,25 +34,14 @@ class Anvil:
         """Start the node on a free port. Raises `DemoError` when it is not there or does not listen."""
         # Without a cache path anvil keeps states in the home folder.
         cache = str(sandbox.folder / "anvil")
-        command = [find_anvil(), "--host", "127.0.0.1", "--port", "0", "--no-mining", "--cache-path", cache]
+        command = [find_program("anvil"), "--host", "127.0.0.1", "--port", "0", "--no-mining", "--cache-path", cache]
         guarded = await sandbox.start("anvil", command, os.environ)
         port = await guarded.announcement(_announced_port, patience=_START_SECONDS)
         return cls(session, port)
 
     async def rpc(self, method: str, *params: object) -> Any:  # noqa: ANN401 - what a node answers is any JSON
         """Call the node and return its `result`. Raises `DemoError` with what it answered instead."""
-        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-        try:
-            async with self._session.post(self.url, json=request, timeout=timeout) as response:
-                answer = await response.json()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            message = f"anvil does not answer {method} ({str(error) or 'timeout'}): start the demo again"
-            raise DemoError(message) from error
-        if "result" not in answer:
-            message = f"anvil refused {method}: {answer.get('error')}"
-            raise DemoError(message)
-        return answer["result"]
+        return await call(self._session, "anvil", self.url, method, params)
 
     async def accounts(self) -> list[str]:
         """Return the unlocked accounts, rich in coins."""
@@ -91,7 +65,7 @@ class Anvil:
     async def mined(self, tx_hash: str) -> dict[str, Any]:
         """Return the receipt of a transaction that was just mined. Raises `DemoError` when it failed or is in no block."""
         deadline = asyncio.get_running_loop().time() + _RECEIPT_SECONDS
-        while (receipt := await self.rpc("eth_getTransactionReceipt", tx_hash)) is None:
+        while (receipt := await self.receipt(tx_hash)) is None:
             if asyncio.get_running_loop().time() > deadline:
                 message = f"anvil did not put transaction {tx_hash} into a block: start the demo again"
                 raise DemoError(message)
@@ -99,7 +73,7 @@ class Anvil:
         if receipt["status"] != "0x1":
             message = f"transaction {tx_hash} failed on the chain: {receipt}"
             raise DemoError(message)
-        return dict(receipt)
+        return receipt
 
     async def raw(self, tx_hash: str) -> str:
         """Return the signed bytes of a transaction as hex."""
@@ -124,6 +98,11 @@ class Anvil:
             if (await self._block(int(before["number"], 16)))["hash"] == before["hash"]:
                 message = f"anvil's reorg left block {before['number']} as it was: this anvil cannot show a reorg"
                 raise DemoError(message)
+
+    async def receipt(self, tx_hash: str) -> dict[str, Any] | None:
+        """Return the receipt of a transaction; None while it is in no block."""
+        found: dict[str, Any] | None = await self.rpc("eth_getTransactionReceipt", tx_hash)
+        return found
 
     async def _block(self, height: int) -> dict[str, Any]:
         return dict(await self.rpc("eth_getBlockByNumber", hex(height), False))  # noqa: FBT003 - as above

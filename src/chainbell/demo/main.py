@@ -1,8 +1,7 @@
-"""`chainbell demo`: the main job on a development chain, from a payment to verified webhooks, to watch or to judge."""
+"""`chainbell demo`: the main job on development chains, from a payment to verified webhooks, to watch or to judge."""
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,17 +9,17 @@ from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import aiohttp
-from eth_utils.address import to_checksum_address
 from rich.console import Console
 from rich.live import Live
 
-from chainbell.demo import token
-from chainbell.demo.anvil import Anvil
 from chainbell.demo.errors import DemoError
+from chainbell.demo.programs import find_program
 from chainbell.demo.receiver import Receiver, Tamper, untouched
 from chainbell.demo.sandbox import Sandbox
 from chainbell.demo.scene import Scene
 from chainbell.demo.service import Chainbell
+from chainbell.demo.stage_anvil import AnvilStage
+from chainbell.demo.stage_bitcoin import BitcoinStage
 from chainbell.demo.story import Story
 from chainbell.demo.view import draw, summary
 from chainbell.demo.webhook import Webhook, to_line
@@ -29,7 +28,6 @@ _DEADLINE_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
 """After each move of the live view, so that people can follow it."""
 _FRAMES_PER_SECOND = 8
-_ADDRESS_BYTES = 20
 _V2_FILTER = ["transaction.*", "transaction.deposit.confirmation"]
 """Each depth is told to those only who name it exactly."""
 _KILLED_BY = 128
@@ -86,41 +84,21 @@ async def _perform(receiver: Receiver, scene: Scene, output: "_Output", pause_se
 
 async def _set_the_stage(stack: AsyncExitStack, receiver: Receiver, scene: Scene, say: Callable[[str], None]) -> Story:
     say(scene.caption)
+    for program in ("anvil", "bitcoind"):
+        find_program(program)  # before anything is started, since without one of them nothing can be shown
     sandbox = Sandbox()
     # The receiver goes last: until then whoever delivers finds it.
     await stack.enter_async_context(receiver.listening())
     await stack.enter_async_context(sandbox)
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    anvil = await Anvil.start(sandbox, session)
-    accounts = await anvil.accounts()
-    contract = await _deploy_token(anvil, accounts[0])
-    chainbell = await Chainbell.start(sandbox, session, anvil, contract)
+    stages = (await AnvilStage.build(sandbox, session), await BitcoinStage.build(sandbox, session))
+    chainbell = await Chainbell.start(sandbox, session, stages)
     receiver.trust(2, await chainbell.add_endpoint(receiver.url(2), 2, _V2_FILTER))
     receiver.trust(1, await chainbell.add_endpoint(receiver.url(1), 1, []))
-    watched = to_checksum_address(secrets.token_bytes(_ADDRESS_BYTES))
-    await chainbell.watch(watched)
-    scene.height, scene.tip_hash = await anvil.tip()
-    return Story(
-        anvil=anvil,
-        chainbell=chainbell,
-        receiver=receiver,
-        scene=scene,
-        accounts=accounts,
-        contract=f"0x{contract.hex()}",
-        watched=watched,
-    )
-
-
-async def _deploy_token(anvil: Anvil, deployer: str) -> bytes:
-    """Deploy the token before Chainbell looks for it, as the deployer's first transaction."""
-    tx_hash = await anvil.send(deployer, None, 0, token.creation_code())
-    await anvil.mine()
-    contract = token.contract_address(bytes.fromhex(deployer[2:]))
-    found = (await anvil.mined(tx_hash))["contractAddress"]
-    if found != f"0x{contract.hex()}":
-        message = f"the token is at {found}, not at 0x{contract.hex()}: this anvil does not start as a fresh chain"
-        raise DemoError(message)
-    return contract
+    for stage in stages:
+        await chainbell.watch(stage)
+    scene.height, scene.tip_hash = await stages[0].tip()
+    return Story(stages, chainbell, receiver, scene)
 
 
 @dataclass

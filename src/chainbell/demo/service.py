@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -12,13 +12,11 @@ from typing import Any
 
 import aiohttp
 
-from chainbell.config.chains import built_in_definition
-from chainbell.demo import token
-from chainbell.demo.anvil import Anvil
+from chainbell.config.variables import PREFIX, node_variable
 from chainbell.demo.errors import DemoError
 from chainbell.demo.sandbox import Guarded, Sandbox
+from chainbell.demo.stage import Stage
 
-CHAIN = "anvil"
 _ADD_KEY = ("api-key", "add", "demo", "--mode", "test", "--json")
 _START_SECONDS = 60.0
 _READY_SECONDS = 30.0
@@ -38,9 +36,9 @@ class Chainbell:
         self._key = key
 
     @classmethod
-    async def start(cls, sandbox: Sandbox, session: aiohttp.ClientSession, anvil: Anvil, contract: bytes) -> "Chainbell":
-        """Start it on this chain with the token listed, and wait until its API answers. Raises `DemoError`."""
-        environment = _environment(sandbox.folder, anvil, contract)
+    async def start(cls, sandbox: Sandbox, session: aiohttp.ClientSession, stages: Sequence[Stage]) -> "Chainbell":
+        """Start it on these chains, and wait until its API answers. Raises `DemoError`."""
+        environment = _environment(sandbox.folder, stages)
         process = await sandbox.start("chainbell run", [*_command(), "run"], environment)
         # At the same time: whichever is first starts the database for both.
         adding = await sandbox.start("chainbell api-key add", [*_command(), *_ADD_KEY], environment)
@@ -53,15 +51,15 @@ class Chainbell:
         made = await self._made("endpoints", {"url": url, "version": version, "events": events})
         return str(made["secret"])
 
-    async def watch(self, address: str) -> None:
-        """Register an address, as soon as the chain has been reached. Raises `DemoError` when it never is."""
+    async def watch(self, stage: Stage) -> None:
+        """Register the address on a chain, as soon as that was reached. Raises `DemoError` when it never is."""
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         while True:
-            status, answer = await self._call("POST", "addresses", {"chain": CHAIN, "address": address})
+            status, answer = await self._call("POST", "addresses", {"chain": stage.network, "address": stage.watched})
             if status == HTTPStatus.CREATED:
                 return
             if status != HTTPStatus.SERVICE_UNAVAILABLE or asyncio.get_running_loop().time() > deadline:
-                message = f"chainbell does not watch {address}: {answer}. Its last words:\n{self._process.last_words}"
+                message = f"chainbell does not watch {stage.watched}: {answer}. Its last words:\n{self._process.last_words}"
                 raise DemoError(message)
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -113,13 +111,14 @@ def _command() -> list[str]:
     return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "chainbell.cli"]
 
 
-def _environment(folder: Path, anvil: Anvil, contract: bytes) -> dict[str, str]:
+def _environment(folder: Path, stages: Sequence[Stage]) -> dict[str, str]:
     """Return the environment of Chainbell: nothing of the settings of whoever runs the demo."""
     chains = folder / "chains"
     chains.mkdir()
-    (chains / f"{CHAIN}.toml").write_text(_definition(contract))
+    for stage in stages:
+        if stage.definition is not None:
+            (chains / f"{stage.network}.toml").write_text(stage.definition)
     ours = {
-        "NODES__ANVIL": f"{anvil.url}?ws={anvil.websocket}",
         "DATA_DIR": str(folder / "data"),
         "CHAINS_DIR": str(chains),
         "SCREENING": "off",
@@ -128,14 +127,9 @@ def _environment(folder: Path, anvil: Anvil, contract: bytes) -> dict[str, str]:
         "ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
         "LOG_FORMAT": "json",
     }
-    others = {name: value for name, value in os.environ.items() if not name.upper().startswith("CHAINBELL_")}
-    return others | {f"CHAINBELL_{name}": value for name, value in ours.items()}
-
-
-def _definition(contract: bytes) -> str:
-    """Return the built-in definition of the development chain with the demo's token added."""
-    listed = f'[[tokens]]\nsymbol = "{token.SYMBOL}"\ncontract = "0x{contract.hex()}"\ndecimals = {token.DECIMALS}\n'
-    return f"{built_in_definition(CHAIN)}\n{listed}"
+    others = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    nodes = {node_variable(stage.network): stage.node_url for stage in stages}
+    return others | nodes | {f"{PREFIX}{name}": value for name, value in ours.items()}
 
 
 def _announced(member: str, line: str) -> str | None:

@@ -28,6 +28,11 @@ class Webhook:
     asset_type: str | None
     address: str | None
     tx_hash: str | None
+    block_hash: str | None = None
+    """Version 2 only, like all that follows."""
+    final: bool | None = None
+    replaced_by: str | None = None
+    replaces: str | None = None
 
     @property
     def label(self) -> str:
@@ -60,6 +65,10 @@ def read_webhook(version: int, webhook_id: str, body: bytes, received_at: dateti
         asset_type=_text(inner, "assetType"),
         address=_text(inner, "address"),
         tx_hash=_text(inner, "hash"),
+        block_hash=_text(inner, "blockHash"),
+        final=_flag(inner, "final"),
+        replaced_by=_text(inner, "replacedBy"),
+        replaces=_text(inner, "replaces"),
     )
 
 
@@ -78,6 +87,10 @@ def to_line(webhook: Webhook) -> str:
         "assetType": webhook.asset_type,
         "address": webhook.address,
         "hash": webhook.tx_hash,
+        "blockHash": webhook.block_hash,
+        "final": webhook.final,
+        "replacedBy": webhook.replaced_by,
+        "replaces": webhook.replaces,
         "receivedAt": webhook.received_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
     }
     return json.dumps(fields)
@@ -91,3 +104,8 @@ def _text(content: Mapping[str, object], key: str) -> str | None:
 def _number(content: Mapping[str, object], key: str) -> int | None:
     value = content.get(key)
     return value if type(value) is int else None
+
+
+def _flag(content: Mapping[str, object], key: str) -> bool | None:
+    value = content.get(key)
+    return value if isinstance(value, bool) else None

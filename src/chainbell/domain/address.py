@@ -23,6 +23,9 @@ _HASH_BYTES = 20
 _P2PKH = (bytes.fromhex("76a914"), bytes.fromhex("88ac"))
 _P2SH = (bytes.fromhex("a914"), bytes.fromhex("87"))
 _OP_1 = 0x51
+# What litecoind (src/script/standard.cpp) calls witness_mweb_hogaddr and witness_mweb_pegin: it shows no address for them.
+_EXTENSION_BLOCK_VERSIONS = (8, 9)
+_EXTENSION_BLOCK_PROGRAM = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ def parse_address(addresses: AddressFormat, text: str) -> bytes:
 def format_address(addresses: AddressFormat, address: bytes) -> str | None:
     """Return an address as it is written: EVM in the mixed case of EIP-55, segwit in lower case.
 
-    None: a scriptPubKey that has no address (pay to public key, bare multisig, OP_RETURN). Remembered: one block's events
-    write each address many times, and its checksum was the dearest part of a commit.
+    None: a scriptPubKey that has no address (pay to public key, bare multisig, OP_RETURN, a peg-in). Remembered: one block's
+    events write each address many times, and its checksum was the dearest part of a commit.
     """
     match addresses.kind:
         case ChainKind.EVM:
@@ -135,7 +138,7 @@ def _script(addresses: AddressFormat, text: str) -> bytes:
         )
         raise _StrangeError(message)
     if _begins_with(text, addresses.hrp):
-        return _witness_script(text)
+        return _witness_script(addresses, text)
     try:
         payload = decode_check(text)
     except Base58Error as error:
@@ -152,12 +155,16 @@ def _begins_with(text: str, hrp: str | None) -> bool:
     return hrp is not None and text.lower().startswith(f"{hrp}1")
 
 
-def _witness_script(text: str) -> bytes:
+def _witness_script(addresses: AddressFormat, text: str) -> bytes:
     try:
-        _, (version, program) = decode_witness(text)
+        _, witness = decode_witness(text)
     except Bech32Error as error:
         message = f"{error}: copy it again"
         raise _StrangeError(message) from error
+    if _is_of_extension_block(addresses, witness):
+        message = "is where the chain keeps the coins of its extension block, and nobody's address: give an ordinary one"
+        raise _StrangeError(message)
+    version, program = witness
     return bytes([_OP_1 + version - 1 if version else 0, len(program)]) + program
 
 
@@ -194,7 +201,15 @@ def _format_script(addresses: AddressFormat, script: bytes) -> str | None:
     witness = _witness_program(script)
     if witness is None or addresses.hrp is None or not is_addressable(witness):
         return None
+    if _is_of_extension_block(addresses, witness):
+        return None
     return encode_witness(addresses.hrp, witness)
+
+
+def _is_of_extension_block(addresses: AddressFormat, witness: WitnessProgram) -> bool:
+    if addresses.mweb_hrp is None:
+        return False
+    return witness.version in _EXTENSION_BLOCK_VERSIONS and len(witness.program) == _EXTENSION_BLOCK_PROGRAM
 
 
 def _witness_program(script: bytes) -> WitnessProgram | None:

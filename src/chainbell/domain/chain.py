@@ -1,24 +1,26 @@
 """What a chain is: its definition (data from ``chains/*.toml``), its blocks by reference, its assets."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from chainbell.domain.address import EVM_ADDRESSES, AddressFormat
+from chainbell.domain.chain_fields import (
+    Confirmations,
+    Decimals,
+    Depth,
+    GenesisHash,
+    HexAddress,
+    Hrp,
+    KeyVersions,
+    Seconds,
+    Symbol,
+    VersionByte,
+    VersionBytes,
+)
 from chainbell.domain.chain_kind import ChainKind
 
 
@@ -79,65 +81,6 @@ _KEYS_OF_ONE_KIND = {
 _NEEDED_KEYS = {ChainKind.EVM: ("checks",), ChainKind.UTXO: ("genesis_hash", "addresses", "coinbase_maturity")}
 _DIGITS_IN_CAIP2 = 32
 
-_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-
-
-def bytes_from_hex(value: object) -> object:
-    """Turn a ``0x`` hex string into bytes and leave anything else for the validator to refuse."""
-    if isinstance(value, str):
-        if not _HEX.fullmatch(value):
-            message = "must be 0x and an even number of hexadecimal digits"
-            raise ValueError(message)
-        return bytes.fromhex(value[2:])
-    return value
-
-
-def _genesis(value: object, info: ValidationInfo) -> object:
-    if info.data.get("kind") is not ChainKind.UTXO:
-        return bytes_from_hex(value)
-    return _plain_hex(64, value)
-
-
-def _plain_hex(digits: int, value: object) -> object:
-    if isinstance(value, str):
-        if len(value) != digits or not re.fullmatch(r"[0-9a-fA-F]*", value):
-            message = f"must be {digits} hexadecimal digits, without 0x"
-            raise ValueError(message)
-        return bytes.fromhex(value)
-    return value
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str | int) else value
-
-
-def _confirmations(value: object) -> object:
-    if value == "finalized" or (type(value) is int and value >= 1):
-        return value
-    message = 'must be a depth in blocks (a whole number, at least 1) or "finalized"'
-    raise ValueError(message)
-
-
-def _exactly(length: int, value: bytes) -> bytes:
-    if len(value) != length:
-        message = f"must be {length} bytes: 0x and {2 * length} hexadecimal digits"
-        raise ValueError(message)
-    return value
-
-
-HexHash = Annotated[bytes, BeforeValidator(bytes_from_hex), AfterValidator(partial(_exactly, 32))]
-GenesisHash = Annotated[bytes, BeforeValidator(_genesis), AfterValidator(partial(_exactly, 32))]
-HexAddress = Annotated[bytes, BeforeValidator(bytes_from_hex), AfterValidator(partial(_exactly, 20))]
-Symbol = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9.₮]+$")]
-Decimals = Annotated[int, Field(ge=0, le=77)]
-Confirmations = Annotated[int | Literal["finalized"], BeforeValidator(_confirmations)]
-Depth = Annotated[int, Field(ge=1)]
-Hrp = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
-VersionByte = Annotated[int, Field(ge=0, le=255)]
-KeyVersion = Annotated[bytes, BeforeValidator(partial(_plain_hex, 8))]
-KeyVersions = Annotated[tuple[KeyVersion, ...], BeforeValidator(_one_or_more), Field(strict=False, min_length=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
 COIN = b""
 """The asset key of a chain's own coin; a token's key is its contract address."""
 
@@ -168,7 +111,7 @@ class AddressTable(Definition):
 
     hrp: Hrp | None = None
     p2pkh: VersionByte
-    p2sh: Annotated[tuple[VersionByte, ...], BeforeValidator(_one_or_more), Field(strict=False, min_length=1)]
+    p2sh: VersionBytes
     mweb_hrp: Hrp | None = None
 
 

@@ -72,6 +72,8 @@ class MempoolView:
     """The txid of every transaction in it."""
     loaded: bool
     """Whether the node has loaded its mempool: before, absence means nothing."""
+    beside: tuple[UtxoTransaction, ...] = ()
+    """Others that are in it, read because `Lacking.ancestors` asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Lacking:
     """Transactions whose prevouts are not there."""
     revealed: bool = False
     """Whether the scripts that inputs reveal are needed, of every transaction."""
+    ancestors: frozenset[bytes] = frozenset()
+    """Transactions of the mempool that are not known at all: what arrived comes from them."""
 
 
 Prevouts: TypeAlias = Mapping[bytes, tuple[Prevout | None, ...]]
@@ -110,6 +114,11 @@ Prevouts: TypeAlias = Mapping[bytes, tuple[Prevout | None, ...]]
 def outpoint(tx_hash: bytes, index: int) -> bytes:
     """Return the 36 bytes that name an output."""
     return tx_hash[::-1] + index.to_bytes(4, "little")
+
+
+def created_by(spent: bytes) -> bytes:
+    """Return the txid in the 36 bytes that name an output."""
+    return spent[31::-1]
 
 
 def with_prevouts(transactions: Sequence[UtxoTransaction], prevouts: Prevouts) -> tuple[UtxoTransaction, ...]:

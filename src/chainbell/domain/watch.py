@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from chainbell.domain.chain_kind import ChainKind
+from chainbell.domain.errors import InputError
+
 
 class Purpose(StrEnum):
     """What an address is for."""
@@ -11,6 +14,16 @@ class Purpose(StrEnum):
     DEPOSIT = "deposit"
     CHANGE = "change"
     """What its own account pays to it stays with that account: it is no deposit, and does not leave."""
+
+
+def check_purpose(kind: ChainKind, purpose: Purpose) -> None:
+    """Raise `InputError` for what an address of this kind of chain cannot be for."""
+    if kind is ChainKind.EVM and purpose is Purpose.CHANGE:
+        message = (
+            "purpose change is for chains of the Bitcoin family: here a payment has no change, and all that arrives is a "
+            "deposit. Leave the purpose out"
+        )
+        raise InputError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,8 @@ class Watch:
     created_at: datetime
     purpose: Purpose = Purpose.DEPOSIT
     outgoing_from: int | None = None
-    """First height whose spends from it are covered; None: its older outputs are not known yet."""
+    """First height whose spends from it are covered; None: not yet, see `domain.seeding`."""
+    seeded_height: int | None = None
+    """Block at which a node told its unspent outputs; None: none has, or (EVM) there are none."""
     place: KeyPlace | None = None
     """None: it is of no key."""

@@ -5,7 +5,7 @@ import base64
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from chainbell.nodes.endpoint import Endpoint
+from chainbell.nodes.endpoint import Endpoint, without
 from chainbell.nodes.errors import NodeUnreachableError
 
 _LARGEST_COOKIE = 4096
@@ -49,10 +49,10 @@ class Credentials:
 
     def scrub(self, text: str) -> str:
         """``text`` without what the cookie file held; ``Endpoint.scrub`` knows what is in the URL."""
-        for secret in (self._pair, self._sent):
-            if self._cookie is not None and secret:
-                text = text.replace(secret, "***").replace(secret.rpartition(":")[2] or secret, "***")
-        return text
+        if self._cookie is None:
+            return text
+        passwords = {pair.partition(":")[2] or pair for pair in (self._pair, self._sent) if pair}
+        return without(text, passwords)
 
     @property
     def refusal(self) -> str:

@@ -1,5 +1,6 @@
 """Where a node is, and what to call it without its secrets. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -20,16 +21,23 @@ class Endpoint:
     """``ws(s)``: where new heads are announced; None: polling alone."""
     rps: float | None = None
     """Requests per second that it gets at most, each entry of a batch being one; None: as many as we have."""
-    cookie: str | None = None
+    cookie: str | None = field(repr=False, default=None)
     """The file that holds the user and the password of the node's present run; None: those in ``url``, if any."""
-    zmq: tuple[str, ...] = ()
+    zmq: tuple[str, ...] = field(repr=False, default=())
     """``tcp://host:port``: where the node publishes over ZMQ; nothing: polling alone."""
 
     def scrub(self, text: str) -> str:
         """``text`` (something a node or a library said) without the parts of the URLs that may be secret."""
-        for secret in sorted(_secrets(self.url) | _secrets(self.websocket or ""), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
+        return without(text, _secrets(self.url) | _secrets(self.websocket or ""))
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """``text`` with ``***`` for these secrets, also for one of which the end was cut off."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        least = len(secret) if len(secret) < _SHORTEST_KEY else max(_SHORTEST_KEY, len(secret) // 2 + 1)
+        for length in range(len(secret), least - 1, -1):
+            text = text.replace(secret[:length], "***")
+    return text
 
 
 def _secrets(url: str) -> set[str]:

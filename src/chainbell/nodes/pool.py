@@ -44,7 +44,7 @@ class Surroundings:
 
 
 class PooledNode(Protocol):
-    """What a pool asks of a node of any kind. Every method but the plain ones raises ``NodeError`` when it does not answer."""
+    """What a pool asks of a node of any kind; whatever is awaited raises ``NodeError`` when it does not answer."""
 
     @property
     def name(self) -> str:
@@ -282,6 +282,43 @@ class NodePool(Generic[N]):
 AnyPool: TypeAlias = NodePool[EvmNode] | NodePool[UtxoNode]
 
 
+def open_evm_pool(  # noqa: PLR0913 - what one pool is made of
+    definition: ChainDefinition,
+    endpoints: Sequence[Endpoint],
+    surroundings: Surroundings,
+    *,
+    genesis_hash: bytes | None = None,
+    timeout: float = TIMEOUT,
+    backoff: Backoff | None = None,
+) -> NodePool[EvmNode]:
+    """Make the pool of an EVM chain's nodes, with all tokens of its definition listed; connects to none of them yet.
+
+    ``timeout`` is in seconds, for one whole answer.
+    """
+    contracts = [token.contract for token in definition.tokens]
+    rpcs = _rpcs(definition, endpoints, timeout, Dialect.EVM)
+    nodes = [EvmNode(rpc, checks=definition.checks, contracts=contracts) for rpc in rpcs]
+    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
+
+
+def open_utxo_pool(  # noqa: PLR0913 - what one pool is made of
+    definition: ChainDefinition,
+    endpoints: Sequence[Endpoint],
+    surroundings: Surroundings,
+    *,
+    genesis_hash: bytes | None = None,
+    timeout: float = TIMEOUT,
+    backoff: Backoff | None = None,
+) -> NodePool[UtxoNode]:
+    """Make the pool of the nodes of a chain of the Bitcoin family; connects to none of them yet.
+
+    ``timeout`` is in seconds, for one whole answer; a scan of unspent outputs has its own.
+    """
+    form = Format(auxpow=definition.auxpow, mweb=definition.mweb)
+    nodes = [UtxoNode(rpc, form) for rpc in _rpcs(definition, endpoints, timeout, Dialect.BITCOIN)]
+    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
+
+
 def open_pool(  # noqa: PLR0913 - what one pool is made of
     definition: ChainDefinition,
     endpoints: Sequence[Endpoint],
@@ -291,20 +328,14 @@ def open_pool(  # noqa: PLR0913 - what one pool is made of
     timeout: float = TIMEOUT,
     backoff: Backoff | None = None,
 ) -> AnyPool:
-    """Make the pool of a chain's nodes, with all tokens of its definition listed; connects to none of them yet.
+    """Make the pool of a chain's nodes, of whichever kind it is."""
+    opener = open_evm_pool if definition.kind is ChainKind.EVM else open_utxo_pool
+    return opener(definition, endpoints, surroundings, genesis_hash=genesis_hash, timeout=timeout, backoff=backoff)
 
-    ``timeout`` is in seconds, for one whole answer.
-    """
+
+def _rpcs(definition: ChainDefinition, endpoints: Sequence[Endpoint], timeout: float, dialect: Dialect) -> list[Rpc]:
     requests = [NODE_REQUESTS.labels(definition.name, str(number)) for number in range(1, len(endpoints) + 1)]
-    dialect = Dialect.EVM if definition.kind is ChainKind.EVM else Dialect.BITCOIN
-    rpcs = [
+    return [
         Rpc(endpoint, timeout=timeout, requested=count.inc, dialect=dialect)
         for endpoint, count in zip(endpoints, requests, strict=True)
     ]
-    if definition.kind is ChainKind.UTXO:
-        form = Format(auxpow=definition.auxpow, mweb=definition.mweb)
-        utxo_nodes = [UtxoNode(rpc, form) for rpc in rpcs]
-        return NodePool(definition, utxo_nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
-    contracts = [token.contract for token in definition.tokens]
-    evm_nodes = [EvmNode(rpc, checks=definition.checks, contracts=contracts) for rpc in rpcs]
-    return NodePool(definition, evm_nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)

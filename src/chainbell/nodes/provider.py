@@ -161,8 +161,8 @@ class StrictProvider(AsyncHTTPProvider):
             return None
         if status == _FORBIDDEN:
             return NodeUnreachableError("HTTP status 403: it refuses us; see its rpcallowip and rpcwhitelist")
-        if status == _UNAVAILABLE and _QUEUE_FULL in content:
-            return RateLimitedError("HTTP status 503: its work queue is full; if that lasts, raise its rpcworkqueue")
+        if _QUEUE_FULL in content:  # with 503; with 500 before Bitcoin Core 22
+            return RateLimitedError(f"HTTP status {status}: its work queue is full; if that lasts, raise its rpcworkqueue")
         return None
 
     async def _exchange(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from chainbell.custody.address_file import Entry
 from chainbell.custody.registration import Batch, Order, Refusal, Refused
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.key_windows import Named, give_out
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.registrations import addresses_added, note
 from chainbell.storage.scans import open_scan
@@ -15,10 +16,10 @@ from chainbell.storage.watch_rows import to_watch
 from chainbell.storage.watches import covered_from, holding_account
 
 _INSERT = """
-insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at, outgoing_from)
-select $1, wanted.address, $2, wanted.customer_id, wanted.label, $6, $7,
+insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at, purpose, outgoing_from)
+select $1, wanted.address, $2, wanted.customer_id, wanted.label, $6, $7, wanted.purpose,
     (select case kind when 'evm' then $6::bigint end from chains where name = $1)
-from unnest($3::bytea[], $4::uuid[], $5::text[]) as wanted (address, customer_id, label)
+from unnest($3::bytea[], $4::uuid[], $5::text[], $8::text[]) as wanted (address, customer_id, label, purpose)
 on conflict (chain, address) where removed_at is null do nothing
 returning *
 """
@@ -82,10 +83,18 @@ async def _insert(
 ) -> tuple[list[Watch], Mapping[bytes, str]]:
     """Insert in the order of keys; return what was, and the accounts that hold the others.
 
+    What an extended key of the account has in its window is handed out by this, as if it were new.
+
     What was held when it was to be inserted, and is free when its holder is looked for, is tried once more.
     """
     waiting = {entry.address: entry for entry in sorted(entries, key=lambda entry: entry.address)}
     added: list[Watch] = []
+    for purpose in Purpose:
+        named = [Named(e.address, e.label, e.customer_id) for e in waiting.values() if e.purpose is purpose]
+        if named:
+            added += await give_out(connection, order.chain, order.account_id, named, now, purpose)
+    for watch in added:
+        del waiting[watch.address]
     holders: dict[bytes, str] = {}
     while waiting:
         rows = await connection.fetch(
@@ -97,6 +106,7 @@ async def _insert(
             [entry.label for entry in waiting.values()],
             watched_from,
             now,
+            [entry.purpose.value for entry in waiting.values()],
         )
         added += [to_watch(row) for row in rows]
         for row in rows:

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
 from chainbell.domain.errors import ConfigurationError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased
+from chainbell.domain.seeding import SeedingState
 from chainbell.storage.coverage import switch
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.locks import lock_chain
+from chainbell.storage.seeding import seeding_state
 
 _FIRST_START = """
 insert into chains (name, caip2, kind, wire_name, coin_decimals, mode, genesis_hash, cursor_height, cursor_hash,
@@ -80,7 +82,9 @@ class ChainStatus:
     unsettled: int
     """Transactions that are told, but not final."""
     stranded: tuple[str, ...]
-    """uids of transactions in no block for longer than the chain's ``drop_after``: oldest first, `MOST_STRANDED` at most."""
+    """uids of transactions that wait for a block for longer than the chain's ``drop_after``, oldest first: `MOST_STRANDED`."""
+    seeding: SeedingState | None
+    """Addresses whose outgoing movements are not covered yet; None where there are none."""
 
 
 class ChainStates:
@@ -210,6 +214,7 @@ select c.*,
     (select count(*) from transactions t where t.chain = c.name and not t.final) as unsettled,
     array(select t.uid from transactions t
         where t.chain = c.name and not t.final and t.block_height is null and t.updated_at < $2
+            and t.status in ('PENDING', 'PROCESSING', 'REVERTED')
         order by t.updated_at, t.uid limit $3) as stranded
 from chains c where c.name = $1
 """
@@ -237,6 +242,7 @@ async def _status(connection: Connection, definition: ChainDefinition, now: date
         follower=row["living_follower"],
         unsettled=row["unsettled"],
         stranded=tuple(row["stranded"]),
+        seeding=await seeding_state(connection, definition.name),
     )
 
 

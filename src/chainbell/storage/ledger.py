@@ -18,8 +18,10 @@ from chainbell.storage.chunks import chunks
 from chainbell.storage.coverage import GROWING, fall_back
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.feed import Feed
+from chainbell.storage.key_windows import extend_windows
 from chainbell.storage.locks import lock_chain
 from chainbell.storage.scans import read_down_to, retract_scans, scanned_among, stand_at
+from chainbell.storage.seeding import forget_seeds
 from chainbell.storage.tally import Tally
 from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
 from chainbell.storage.watches import watches_among
@@ -36,6 +38,10 @@ where t.chain = $1 and t.block_height is null
 """
 
 _WAITING = f"{_BY_HASH} and t.block_height is null"
+
+_TAKEN_BACK = """
+select distinct tx_hash from transactions where chain = $1 and block_height is null and status = 'REVERTED' and not final
+"""
 
 _TOUCHED_ABOVE = f"{SELECT} where t.chain = $1 and (t.block_height > $2 or t.conflict_height > $2)"
 
@@ -174,9 +180,17 @@ class LedgerCommit:
         """Return the tracked transactions in no block that spend an output of these."""
         return await spending.children_of(self._connection, self._chain, tx_hashes)
 
-    async def extend_windows(self, _hits: Collection[Watch], _now: datetime) -> bool:
+    async def claiming(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return which of these transactions have their inputs in the ledger."""
+        return await spending.claiming_among(self._connection, self._chain, tx_hashes)
+
+    async def taken_back(self) -> Collection[bytes]:
+        """Return the transactions that a reorg took back after their success, and that no block has again."""
+        return [row["tx_hash"] for row in await self._fetch(_TAKEN_BACK)]
+
+    async def extend_windows(self, hits: Collection[Watch], now: datetime) -> bool:
         """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
-        return False
+        return await extend_windows(self._connection, hits, now)
 
     async def save_spending(self, entries: Sequence[Spending]) -> None:
         """Write what transactions of the Bitcoin family spend and make, new or included again."""
@@ -257,6 +271,7 @@ class LedgerCommit:
         await self._move_cursor(ancestor, now)
         await fall_back(self._connection, self._chain, ancestor.height)
         await spending.orphan_spending(self._connection, self._chain, ancestor.height)
+        await forget_seeds(self._connection, self._chain, ancestor.height)
         await retract_scans(self._connection, self._chain, ancestor.height, ancestor.hash, now)
         await self._connection.execute(
             "update fees set block_height = null, block_hash = null where chain = $1 and block_height > $2",

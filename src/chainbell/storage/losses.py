@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from chainbell.domain.watch import Purpose
 from chainbell.storage.registrations import Action
 
 Line = Mapping[str, Any]
@@ -20,6 +21,7 @@ class LostAddress:
     label: str | None
     watched_from: int
     """From which height on it was watched before."""
+    purpose: Purpose = Purpose.DEPOSIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,18 @@ class WatchedAgain:
     account_id: str
 
 
+KeyName = tuple[str, str]
+"""Chain and identity of an extended key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """How everything stood in the end that the journals tell of."""
 
     addresses: Mapping[tuple[str, bytes], LostAddress | None]
     """None: removed."""
+    keys: Mapping[KeyName, Line]
+    """Extended keys as they were registered."""
     endpoints: Mapping[str, Line | None]
     """By id; None: removed."""
     api_keys: Mapping[str, Line]
@@ -49,11 +57,13 @@ class Registered:
     """What is registered now, of that which the journals tell of."""
 
     addresses: Mapping[tuple[str, bytes], str]
-    """The account of each, by chain and address."""
+    """The account of each, by chain and address; what only the window of a key reaches is not among them."""
     endpoints: Mapping[str, Line]
     """By id, in the words of the journal, with ``disabledByHand``."""
     api_keys: Mapping[str, bool]
     """By id: whether it is revoked."""
+    keys: Collection[KeyName] = frozenset()
+    """Extended keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Losses:
     """What an operator must do again."""
 
     addresses: Sequence[LostAddress] = ()
+    keys: Sequence[Line] = ()
     watched_again: Sequence[WatchedAgain] = ()
     endpoints: Sequence[Line] = ()
     changed_endpoints: Sequence[Line] = ()
@@ -74,7 +85,13 @@ class Losses:
     @property
     def any(self) -> bool:
         """Tell whether there is anything to do again."""
-        lost: list[Sequence[object]] = [self.addresses, self.watched_again, self.endpoints, self.changed_endpoints]
+        lost: list[Sequence[object]] = [
+            self.addresses,
+            self.keys,
+            self.watched_again,
+            self.endpoints,
+            self.changed_endpoints,
+        ]
         lost += [self.endpoints_again, self.api_keys, self.valid_again]
         return any(lost)
 
@@ -82,6 +99,7 @@ class Losses:
 def remember(lines: Sequence[Line]) -> Remembered:
     """Read lines, oldest first, to where everything stood in the end."""
     addresses: dict[tuple[str, bytes], LostAddress | None] = {}
+    keys: dict[KeyName, Line] = {}
     endpoints: dict[str, Line | None] = {}
     api_keys: dict[str, Line] = {}
     revoked: set[str] = set()
@@ -92,6 +110,8 @@ def remember(lines: Sequence[Line]) -> Remembered:
                     addresses[lost.chain, lost.address] = _since_first(addresses.get((lost.chain, lost.address)), lost)
             case Action.ADDRESSES_REMOVED:
                 addresses |= {(line["chain"], _bytes(entry)): None for entry in line["addresses"]}
+            case Action.KEY_ADDED:
+                keys[line["chain"], line["identity"]] = line
             case Action.ENDPOINT_SAVED:
                 endpoints[line["id"]] = line
             case Action.ENDPOINT_REMOVED:
@@ -100,7 +120,7 @@ def remember(lines: Sequence[Line]) -> Remembered:
                 api_keys[line["id"]] = line
             case Action.API_KEY_REVOKED:
                 revoked.add(line["id"])
-    return Remembered(addresses, endpoints, api_keys, revoked)
+    return Remembered(addresses, keys, endpoints, api_keys, revoked)
 
 
 def losses(remembered: Remembered, registered: Registered) -> Losses:
@@ -110,6 +130,7 @@ def losses(remembered: Remembered, registered: Registered) -> Losses:
         addresses=[
             lost for key, lost in remembered.addresses.items() if lost is not None and key not in registered.addresses
         ],
+        keys=[line for key, line in remembered.keys.items() if key not in registered.keys],
         watched_again=[
             WatchedAgain(*key, registered.addresses[key])
             for key, lost in remembered.addresses.items()
@@ -142,6 +163,7 @@ def _watched(line: Line) -> list[LostAddress]:
             entry.get("customerId"),
             entry.get("label"),
             line["watchedFrom"],
+            Purpose(entry.get("purpose", Purpose.DEPOSIT)),
         )
         for entry in line["addresses"]
     ]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from chainbell.domain.delivery import Endpoint
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import Purpose, Watch
 
 
 class Action(StrEnum):
@@ -21,6 +21,8 @@ class Action(StrEnum):
 
     ADDRESSES_ADDED = "addresses_added"
     ADDRESSES_REMOVED = "addresses_removed"
+    KEY_ADDED = "key_added"
+    """An extended public key, or a descriptor of public keys."""
     ENDPOINT_SAVED = "endpoint_saved"
     """Registered, or changed: the line says how it is from then on."""
     ENDPOINT_REMOVED = "endpoint_removed"
@@ -65,6 +67,8 @@ def addresses_added(watches: Sequence[Watch], now: datetime) -> list[Entry]:
     for watch in watches:
         facts = {"address": f"0x{watch.address.hex()}", "label": watch.label, "customerId": watch.customer_id}
         known = {name: value for name, value in facts.items() if value is not None}
+        if watch.purpose is not Purpose.DEPOSIT:
+            known["purpose"] = watch.purpose.value
         groups[watch.chain, watch.account_id, watch.watched_from].append(known)
     return [
         Entry(
@@ -80,6 +84,11 @@ def addresses_removed(chain: str, addresses: Sequence[bytes], now: datetime) -> 
     """Say that addresses are not watched any more."""
     texts = [{"address": f"0x{address.hex()}"} for address in addresses]
     return Entry(Action.ADDRESSES_REMOVED, now, {"chain": chain, "addresses": texts})
+
+
+def key_added(members: Mapping[str, Any], now: datetime) -> Entry:
+    """Say that an extended public key is watched: how to register it again. What it hands out is told as any address."""
+    return Entry(Action.KEY_ADDED, now, members)
 
 
 def endpoint_saved(endpoint: Endpoint, now: datetime) -> Entry:

@@ -19,6 +19,7 @@ select greatest(
     (select max(advanced_at) from chains),
     (select created_at from events order by position desc limit 1),
     (select max(created_at) from addresses), (select max(removed_at) from addresses),
+    (select max(created_at) from keys), (select max(handed_out_at) from addresses),
     (select max(updated_at) from endpoints),
     (select max(created_at) from api_keys), (select max(revoked_at) from api_keys))
 """
@@ -35,8 +36,10 @@ select name, cursor_height, case when lease_until > clock_timestamp() then follo
 
 _WATCHED = """
 select a.chain, a.address, a.account_id from unnest($1::text[], $2::bytea[]) as wanted (chain, address)
-join addresses a using (chain, address) where a.removed_at is null
+join addresses a using (chain, address) where a.removed_at is null and (a.key_id is null or a.handed_out_at is not null)
 """
+
+_KEYS = "select chain, identity from keys"
 
 _FENCE_OFF = "update chains set fence = fence + $2, lease_until = null, follower = null where name = $1"
 
@@ -111,12 +114,14 @@ async def registered_now(database: Database, remembered: Remembered) -> Register
     """Look up what is registered of that which journals tell of."""
     async with database.connection() as connection:
         addresses = await _watched(connection, list(remembered.addresses))
+        extended = await connection.fetch(_KEYS)
         endpoints = await connection.fetch("select * from endpoints where deleted_at is null")
         keys = await connection.fetch("select id, revoked_at from api_keys")
     return Registered(
         addresses,
         {str(row["id"]): _in_words_of_the_journal(row) for row in endpoints},
         {str(row["id"]): row["revoked_at"] is not None for row in keys},
+        {(row["chain"], row["identity"].hex()) for row in extended},
     )
 
 

@@ -19,30 +19,32 @@ from chainbell.storage.watches import covered_from, require_watch
 
 _OF_ADDRESSES = """
 select m.address_id, s.* from scan_addresses m join scans s on s.id = m.scan_id where m.address_id = any($1::uuid[])
+    and not s.seeding
 order by s.created_at, s.id
 """
 
 _ONE = """
 select s.* from scans s join chains c on c.name = s.chain
-where s.id = $1 and ($2::text is null or c.mode = $2) and ($3::uuid is null or s.account_id = $3)
+where s.id = $1 and not s.seeding and ($2::text is null or c.mode = $2) and ($3::uuid is null or s.account_id = $3)
 """
 
 # Its own, and those of all addresses that were there when they were asked for.
 _READING = """
-select s.* from scan_addresses m join scans s on s.id = m.scan_id where m.address_id = $1
+select s.* from scan_addresses m join scans s on s.id = m.scan_id where m.address_id = $1 and not s.seeding
 union all
-select s.* from scans s where s.chain = $2 and s.account_id is null and s.created_at >= $3
+select s.* from scans s where s.chain = $2 and s.account_id is null and not s.seeding and s.created_at >= $3
 order by created_at, id
 """
 
 _WHOLE = (
-    "select * from scans where chain = any($1::text[]) and account_id is null and finished_at is null order by created_at"
+    "select * from scans where chain = any($1::text[]) and account_id is null and not seeding and finished_at is null "
+    "order by created_at"
 )
 
 _UNFINISHED = """
 select chain, count(*) as scans, max(next_height) as next_height, min(from_height) as from_height,
     array_agg(distinct trouble) filter (where trouble is not null) as troubles
-from scans where chain = any($1::text[]) and finished_at is null group by chain order by chain
+from scans where chain = any($1::text[]) and finished_at is null and not seeding group by chain order by chain
 """
 
 
@@ -91,7 +93,7 @@ def listing(wanted: ScanFilter, request: PageRequest) -> tuple[str, Sequence[obj
     order = f"order by s.created_at desc, s.id desc limit {conditions.place(request.limit + 1)}"
     sql = f"""
         select s.* from chains c cross join lateral (
-            select * from scans s where s.chain = c.name and {state} and {conditions} {order}
+            select * from scans s where s.chain = c.name and not s.seeding and {state} and {conditions} {order}
         ) s where {chains} {order}
     """  # noqa: S608 - made of literals and placeholders
     return sql, conditions.arguments

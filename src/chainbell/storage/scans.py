@@ -51,6 +51,7 @@ _RETRACT = """
 update scans set next_height = greatest($2, from_height - 1), next_hash = $3, advanced_at = $4::timestamptz,
     finished_at = case when from_height > $2 then $4::timestamptz end
 where chain = $1 and finished_at is null and next_height > $2
+returning *
 """
 
 _SCANNED = """
@@ -58,9 +59,15 @@ select a.*, bool_or(s.notify) as notify
 from unnest($2::bytea[]) as wanted (address) join addresses a using (address) join scans s on s.id = any($3::uuid[])
 where a.chain = $1 and a.removed_at is null and (
     exists (select from scan_addresses m where m.scan_id = s.id and m.address_id = a.id)
-    or (s.account_id is null and a.watched_from <= s.through_height + 1)
+    or (s.account_id is null and not s.seeding and a.watched_from <= s.through_height + 1)
 )
 group by a.id
+"""
+
+# Its addresses know what was unspent just below it, and it has read what came since.
+_OUTGOING = """
+update addresses a set outgoing_from = s.from_height from scans s join scan_addresses m on m.scan_id = s.id
+where s.id = any($1::uuid[]) and a.id = m.address_id and a.removed_at is null and a.seeded_height = s.from_height - 1
 """
 
 _TROUBLE = "update scans set trouble = $2 where id = any($1::uuid[]) and trouble is distinct from $2"
@@ -101,15 +108,22 @@ async def read_down_to(
 ) -> None:
     """Move scans down; one that has read its last block is finished, and one of all addresses then adds to the coverage."""
     rows = await connection.fetch(_READ_DOWN_TO, list(scan_ids), next_height, next_hash, now)
+    await _cover_outgoing(connection, rows)
     for row in rows:
-        if row["finished_at"] is not None and row["account_id"] is None:
+        if row["finished_at"] is not None and row["account_id"] is None and not row["seeding"]:
             scan = to_scan(row)
             await cover_again(connection, scan.chain, scan.covers, scan.from_height, scan.through_height, now)
 
 
 async def retract_scans(connection: Connection, chain: str, height: int, block_hash: bytes, now: datetime) -> None:
     """Move unfinished scans down to an ancestor: what comes above it is read by the follower."""
-    await connection.execute(_RETRACT, chain, height, block_hash, now)
+    await _cover_outgoing(connection, await connection.fetch(_RETRACT, chain, height, block_hash, now))
+
+
+async def _cover_outgoing(connection: Connection, scans: Sequence[Record]) -> None:
+    finished = [row["id"] for row in scans if row["seeding"] and row["finished_at"] is not None]
+    if finished:
+        await connection.execute(_OUTGOING, finished)
 
 
 async def scanned_among(

@@ -25,11 +25,18 @@ join inputs i on i.outpoint >= parent.prefix and i.outpoint <= parent.prefix || 
 where i.chain = $1 and i.block_height is null
 """
 
+_CLAIMING = """
+select distinct i.tx_hash from unnest($2::bytea[]) as wanted (tx_hash) join inputs i using (tx_hash) where i.chain = $1
+"""
+
+# A node's set named every unspent output of a seeded address: one made by its block, and new to us, was spent by then.
 _SAVE_OUTPUTS = """
-insert into outputs (chain, outpoint, script, amount, block_height)
-select $1, o.outpoint, o.script, o.amount, o.height
+insert into outputs (chain, outpoint, script, amount, block_height, gone_at)
+select $1, o.outpoint, o.script, o.amount, o.height, a.seeded_height
 from unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[]) as o (outpoint, script, amount, height)
-on conflict (chain, outpoint) do update set block_height = coalesce(excluded.block_height, outputs.block_height)
+left join addresses a on a.chain = $1 and a.address = o.script and a.removed_at is null and a.seeded_height >= o.height
+on conflict (chain, outpoint) do update set block_height = coalesce(excluded.block_height, outputs.block_height),
+    gone_at = case when outputs.block_height is null then excluded.gone_at else outputs.gone_at end
 """
 
 _SAVE_INPUTS = """
@@ -42,7 +49,9 @@ on conflict (chain, outpoint, tx_hash) do update set script = coalesce(excluded.
 """
 
 _UNSEEDED = """
-select exists (select from addresses where chain = $1 and outgoing_from is null and removed_at is null)
+select exists (
+    select from addresses where chain = $1 and outgoing_from is null and removed_at is null and seeded_height is null
+)
 """
 
 _SHOWN = """
@@ -50,18 +59,23 @@ insert into mempool_sightings (chain, tx_hash, node) select $1, seen.tx_hash, $2
 on conflict (chain, tx_hash, node) do update set absent_since = null where mempool_sightings.absent_since is not null
 """
 
-# What is settled for good is asked of no mempool any more.
+# Of what is dropped, replaced or settled nothing is asked of a mempool any more; a mempool that shows it again is.
 _FORGET = """
 delete from mempool_sightings s where s.chain = $1 and not exists (
-    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash and not t.final
+    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash
+        and t.status in ('PENDING', 'PROCESSING', 'AWAITING_CONFIRMATION')
 )
 """
 
 _SHOWN_BY = """
 select s.tx_hash, s.absent_since from mempool_sightings s where s.chain = $1 and s.node = $2 and exists (
-    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash and t.block_height is null and not t.final
+    select from transactions t where t.chain = s.chain and t.tx_hash = s.tx_hash and t.block_height is null
+        and t.status in ('PENDING', 'PROCESSING')
 )
 """
+
+# What a reorg takes back comes into mempools anew: whatever was away before begins anew too.
+_FORGET_ABSENCE = "update mempool_sightings set absent_since = null where chain = $1 and absent_since is not null"
 
 _ABSENT = """
 update mempool_sightings s set absent_since = $4 from unnest($3::bytea[]) as seen (tx_hash)
@@ -92,6 +106,11 @@ async def children_of(connection: Connection, chain: str, tx_hashes: Collection[
     return {row["tx_hash"] for part in chunks(parents) for row in await connection.fetch(_CHILDREN, chain, part)}
 
 
+async def claiming_among(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+    """Return which of these transactions have their inputs in the ledger."""
+    return {row["tx_hash"] for part in chunks(tx_hashes) for row in await connection.fetch(_CLAIMING, chain, part)}
+
+
 async def save_spending(connection: Connection, chain: str, spending: Sequence[Spending]) -> None:
     """Write inputs and outputs, in the order of their keys: new, or included again."""
     outputs = sorted((made.outpoint, made, one.height) for one in spending for made in one.outputs)
@@ -119,7 +138,8 @@ async def save_spending(connection: Connection, chain: str, spending: Sequence[S
 
 
 async def orphan_spending(connection: Connection, chain: str, ancestor_height: int) -> None:
-    """Take back from the ledger what blocks above an ancestor spent and made."""
+    """Take back from the ledger what blocks above an ancestor spent and made; what is absent is so from now on."""
+    await connection.execute(_FORGET_ABSENCE, chain)
     for table in ("outputs", "inputs"):
         await connection.execute(
             f"update {table} set block_height = null where chain = $1 and block_height > $2",  # noqa: S608 - two literals

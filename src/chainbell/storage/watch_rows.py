@@ -17,6 +17,7 @@ def to_watch(row: Record) -> Watch:
         created_at=row["created_at"],
         purpose=Purpose(row["purpose"]),
         outgoing_from=row["outgoing_from"],
+        seeded_height=row["seeded_height"],
         place=_to_place(row),
     )
 

@@ -15,6 +15,7 @@ from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.key_windows import Named, give_out
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
 from chainbell.storage.registrations import addresses_added, addresses_removed, note
@@ -66,6 +67,8 @@ class WatchFilter:
     chain: str | None = None
     account_id: str | None = None
     mode: Mode | None = None
+    key_id: str | None = None
+    """Only addresses of this key."""
 
 
 async def watches_among(connection: Connection, chain: str, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
@@ -84,6 +87,7 @@ def listing(wanted: WatchFilter, request: PageRequest) -> tuple[str, Sequence[ob
     chains.equal("c.mode", wanted.mode and wanted.mode.value)
     chains.equal("c.name", wanted.chain)
     conditions.equal("a.account_id", wanted.account_id)
+    conditions.equal("a.key_id", wanted.key_id)
     conditions.before("a.created_at, a.id", *request.after_key(UUID))
     order = f"order by a.created_at desc, a.id desc limit {conditions.place(request.limit + 1)}"
     sql = f"""
@@ -143,7 +147,24 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     await lock_chain_shared(connection, wanted.chain)
     watched_from, mode = await covered_from(connection, wanted.chain)
     account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)
-    await _check_customer(connection, wanted, account_id)
+    await check_customer(connection, wanted.customer_id, account_id)
+    watch = await _given_out(connection, wanted, account_id, now) or await _insert(
+        connection, wanted, account_id, watched_from, now
+    )
+    note(connection, *addresses_added([watch], now))
+    if wanted.history is not None:
+        await open_scan(connection, watch.chain, watch.account_id, [watch.id], wanted.history, now)
+    return watch
+
+
+async def _given_out(connection: Connection, wanted: NewWatch, account_id: str, now: datetime) -> Watch | None:
+    """Return the watch where a key of the account had it in its window, and it is handed out by this."""
+    named = Named(wanted.address, wanted.label, wanted.customer_id)
+    given = await give_out(connection, wanted.chain, account_id, [named], now, wanted.purpose)
+    return given[0] if given else None
+
+
+async def _insert(connection: Connection, wanted: NewWatch, account_id: str, watched_from: int, now: datetime) -> Watch:
     try:
         row = await connection.fetchrow(
             _INSERT,
@@ -165,11 +186,7 @@ async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> 
     if row is None:
         message = "insert returned no row"
         raise AssertionError(message)
-    watch = to_watch(row)
-    note(connection, *addresses_added([watch], now))
-    if wanted.history is not None:
-        await open_scan(connection, watch.chain, watch.account_id, [watch.id], wanted.history, now)
-    return watch
+    return to_watch(row)
 
 
 async def require_watch(connection: Connection, chain: str, address: bytes, account_id: str | None) -> Watch:
@@ -219,12 +236,13 @@ async def holding_account(connection: Connection, chain: str, account_id: str | 
     return account_id
 
 
-async def _check_customer(connection: Connection, wanted: NewWatch, account_id: str) -> None:
-    if wanted.customer_id is None:
+async def check_customer(connection: Connection, customer_id: str | None, account_id: str) -> None:
+    """Raise `InputError` for a customer whom the account does not have."""
+    if customer_id is None:
         return
-    owner = await connection.fetchval("select account_id from customers where id = $1", wanted.customer_id)
+    owner = await connection.fetchval("select account_id from customers where id = $1", customer_id)
     if owner is None or str(owner) != account_id:
-        message = f"account {account_id} has no customer {wanted.customer_id}"
+        message = f"account {account_id} has no customer {customer_id}"
         raise InputError(message)
 
 

@@ -72,7 +72,7 @@ class EvmMatcher:
         hashes = matching.hashes(scanned)
         told = {record.uid: record for record in await commit.by_hash(hashes)}
         told |= {record.uid: record for record in await commit.in_no_block(matching.origins(scanned).keys())}
-        watches = await commit.watches(matching.addresses(scanned))
+        watches = await _watched(commit, scanned, now)
         asset_ids = await ids_of_first_sights(commit, scanned, chain.caip2, watches, told, assets, now)
         unpaid = await commit.unpaid_fees(hashes)
         displaces = matching.displaces(scanned, told.values())
@@ -81,6 +81,15 @@ class EvmMatcher:
     async def read_past(self, commit: ChainCommit, blocks: Sequence[Block], now: datetime) -> Moved:  # noqa: ARG002 - the port
         """Return the blocks as they are: their movements name their sides themselves."""
         return Moved([block for block in blocks if isinstance(block, ScannedBlock)])
+
+
+async def _watched(commit: ChainCommit, scanned: Sequence[ScannedBlock], now: datetime) -> Mapping[bytes, Watch]:
+    """Return the watches of these blocks. A hit may extend the window of a key: then they are matched again."""
+    addresses = matching.addresses(scanned)
+    watches = await commit.watches(addresses)
+    while watches and await commit.extend_windows(watches.values(), now):
+        watches = await commit.watches(addresses)
+    return watches
 
 
 class UtxoMatcher:

@@ -12,13 +12,15 @@ from chainbell.domain.chain import BlockRef
 from chainbell.domain.transaction import Chain, Transaction
 from chainbell.domain.utxo import Lacking, MempoolView
 from chainbell.tracker import matching
+from chainbell.tracker.ancestors import look_up_ancestors
 from chainbell.tracker.book import Book
 from chainbell.tracker.inclusion import Known
 from chainbell.tracker.look_up import covered_assets, known_of, movements_of, spending_of, transactions_of
 from chainbell.tracker.observations import Outbid, Sighted, Vanished
 from chainbell.tracker.ownership import look_up_ours
-from chainbell.tracker.ports import ChainCommit
+from chainbell.tracker.ports import ChainCommit, Spending
 from chainbell.tracker.spending import Maturities, Ours, interpret
+from chainbell.tracker.transitions import can_be_outbid
 
 _NO_BLOCK = BlockRef(0, b"", b"")
 
@@ -38,6 +40,10 @@ async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen aga
     if isinstance(ours, Lacking):
         return ours
     found = [one for one in (interpret(arrived, ours, maturities) for arrived in view.arrived) if one]
+    tracked = {one.transaction.hash for one in found if one.inputs}
+    ancestors = await look_up_ancestors(commit, tracked, view)
+    if isinstance(ancestors, Lacking):
+        return ancestors
     scanned = ScannedBlock(_NO_BLOCK, now, transactions_of(found), movements_of(found))
     covered = await covered_assets(commit, assets)
     known = await known_of(commit, ours, [scanned], chain, covered, now)
@@ -48,9 +54,9 @@ async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen aga
         sightings[sighting.movement.transaction.hash].append(sighting)
     for transaction in scanned.transactions:
         _sight(transaction.hash, sightings[transaction.hash], ours, known, book, generation, now)
-    await commit.save_spending([spending_of(found, None)])
-    tracked = {one.transaction.hash for one in found if one.inputs}
+    await commit.save_spending([spending_of(found, None), Spending((), ancestors, None)])
     await commit.note_shown(view.node, tracked)
+    await _bring_back(commit, view, book, generation)
     if view.loaded:
         await _drop_absent(commit, view, book, generation, drop_after, now)
     return None
@@ -66,7 +72,7 @@ def _sight(  # noqa: PLR0913 - one transaction, and what is known of it
     now: datetime,
 ) -> None:
     """Apply first sights and returns of one transaction, then what it leaves no place for: they name each other."""
-    displaced = _displaced(known, tx_hash, book)
+    displaced = [record for record in _rivals(known, tx_hash, book) if can_be_outbid(record)]
     replaces = displaced[0].subject.tx_hash if displaced else None
     for record in ours.told.get(tx_hash, ()):
         book.apply(book.record(record.uid), Sighted(generation, replaces))
@@ -80,9 +86,19 @@ def _sight(  # noqa: PLR0913 - one transaction, and what is known of it
         book.apply(book.record(record.uid), Outbid(tx_hash))
 
 
-def _displaced(known: Known, tx_hash: bytes, book: Book) -> Sequence[Transaction]:
-    records = [book.record(uid) for uid in known.displaces.get(tx_hash, ())]
-    return [record for record in records if record.block is None and not record.final]
+def _rivals(known: Known, tx_hash: bytes, book: Book) -> Sequence[Transaction]:
+    return [book.record(uid) for uid in known.displaces.get(tx_hash, ())]
+
+
+async def _bring_back(commit: ChainCommit, view: MempoolView, book: Book, generation: int) -> None:
+    """Show what the chain took back, and is in the mempool: it may have been there all the time, between two looks."""
+    back = [tx_hash for tx_hash in await commit.taken_back() if tx_hash in view.present]
+    if back:
+        records = await commit.waiting(back)
+        book.load(records)
+        for record in records:
+            book.apply(book.record(record.uid), Sighted(generation))
+        await commit.note_shown(view.node, back)
 
 
 async def _drop_absent(  # noqa: PLR0913 - a view, and since when what is absent

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from chainbell.domain.transaction import Transaction
+from chainbell.domain.transaction import Status, Transaction
 from chainbell.domain.utxo import Lacking, Making, Prevout, UtxoTransaction, outpoint
 from chainbell.domain.watch import Watch
 from chainbell.tracker.ports import ChainCommit
@@ -94,10 +94,16 @@ async def _displaced(commit: ChainCommit, transactions: Sequence[UtxoTransaction
 
 
 async def _fallen(commit: ChainCommit, rivals: set[bytes]) -> Sequence[Transaction]:
-    """Return the records that fall with these: their own, then those of what spends their outputs, and so on."""
+    """Return the records that fall with these: their own, then those of what spends their outputs, and so on.
+
+    First come those of what was not replaced before: what replaced them names the first.
+    """
     fallen, parents = set(rivals), set(rivals)
     while parents:
         parents = set(await commit.children(parents)) - fallen
         fallen |= parents
     records = await commit.waiting(fallen)
-    return sorted(records, key=lambda record: (record.subject.tx_hash not in rivals, record.uid))
+    return sorted(
+        records,
+        key=lambda record: (record.status is Status.REPLACED, record.subject.tx_hash not in rivals, record.uid),
+    )

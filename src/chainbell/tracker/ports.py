@@ -114,6 +114,14 @@ class ChainCommit(Protocol):
         """Return the tracked transactions in no block that spend an output of these."""
         ...
 
+    async def claiming(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
+        """Return which of these transactions have their inputs in the ledger."""
+        ...
+
+    async def taken_back(self) -> Collection[bytes]:
+        """Return the transactions that a reorg took back after their success, and that no block has again."""
+        ...
+
     async def extend_windows(self, hits: Collection[Watch], now: datetime) -> bool:
         """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
         ...

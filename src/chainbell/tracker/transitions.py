@@ -31,6 +31,7 @@ from chainbell.tracker.observations import (
 )
 
 _IN_NO_BLOCK = {TransactionType.DEPOSIT: Status.PENDING, TransactionType.TRANSFER: Status.PROCESSING}
+_REPLACEABLE = {*_IN_NO_BLOCK.values(), Status.DROPPED, Status.REVERTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +251,13 @@ def _vanish(teller: _Teller, seen: Vanished) -> None:
         teller.enter(Status.DROPPED, (str(seen.generation).encode(),))
 
 
-def _outbid(teller: _Teller, seen: Outbid) -> None:
-    pending = _IN_NO_BLOCK[teller.transaction.subject.type]
-    replaceable = {pending, Status.DROPPED, Status.REVERTED}
-    transaction = teller.transaction
+def can_be_outbid(transaction: Transaction) -> bool:
+    """Tell whether a rival in a mempool replaces it: it is in no block, and no other transaction took its place yet."""
     taken = transaction.block is not None or transaction.conflict is not None or transaction.final
-    if not taken and transaction.status in replaceable:
-        teller.transaction = replace(transaction, replaced_by=seen.tx_hash)
+    return not taken and transaction.status in _REPLACEABLE
+
+
+def _outbid(teller: _Teller, seen: Outbid) -> None:
+    if can_be_outbid(teller.transaction):
+        teller.transaction = replace(teller.transaction, replaced_by=seen.tx_hash)
         teller.enter(Status.REPLACED, (seen.tx_hash,))

@@ -59,9 +59,10 @@ class BackScanner(Generic[N]):
         pause = IDLE_SECONDS
         while True:
             fence = await self._leading.wait()
+            stretch = self._leading.stretch
             try:
                 window = await self._next_window()
-                went_on = window is not None and await self._go_on(fence, window)
+                went_on = window is not None and await self._go_on(fence, stretch, window)
             except (UnavailableError, ChainHaltedError) as error:
                 self._log.warning("scan waits", reason=str(error))
                 window, went_on = None, False
@@ -81,14 +82,14 @@ class BackScanner(Generic[N]):
             self._round = await self._scans.unfinished(self._chain)
         return await self._scans.next_window(self._chain, self._most)
 
-    async def _go_on(self, fence: int, window: ScanWindow) -> bool:
+    async def _go_on(self, fence: int, stretch: int, window: ScanWindow) -> bool:
         """Read one window and commit what it holds; False when no node can give it now."""
         read = await self._read(window)
         if read is None:
             return False
         node, blocks = read
         reached(Checkpoint.SCAN_READ)
-        if not self._leading.under(fence):
+        if not self._leading.under(fence, stretch):
             return True  # what was read is read again once we lead
         outcome = await commit_completed(
             blocks, lambda read: self._commits.look_back(fence, window, read, self._clock()), node.complete

@@ -124,7 +124,7 @@ class Follower(Generic[N]):
             await self._trouble.report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
         if await self._ledger.start(self._definition, identity.genesis_hash, first, self._clock()):
-            self._log.info("chain started", height=first.cursor.height, block=f"0x{first.cursor.hash.hex()}")
+            self._log.info("chain started", height=first.cursor.height, block=format_hash(self._definition.kind, first.cursor.hash))
             reached(Checkpoint.CHAIN_STARTED)
         return True
 
@@ -326,6 +326,7 @@ class Follower(Generic[N]):
         """Find out which tokens can be matched, and say from when on; what is tracked of others is read to the end."""
         change = await self._tokens.judge(node)
         tracked = await self._ledger.tracked_tokens(self._definition.name)
+        self.leading.end()  # what scans read from here on may lack a token that the database still calls covered
         self._nodes.list_tokens({*change.tokens, *tracked})
         await lead.ahead.drop()  # it was read for the tokens that were listed before
         lead.check_tokens_at = _monotonic() + CHECK_TOKENS_SECONDS if change.switched_off else math.inf

@@ -8,6 +8,8 @@ class Leading:
 
     def __init__(self) -> None:
         self._fence: int | None = None
+        self.stretch = 0
+        """Counts the stretches of leading: what was read in an earlier one may be of another branch, or for other tokens."""
         self._event = asyncio.Event()
 
     def begin(self, fence: int) -> None:
@@ -18,11 +20,12 @@ class Leading:
     def end(self) -> None:
         """Say that it is not so any more, or not known."""
         self._fence = None
+        self.stretch += 1
         self._event.clear()
 
-    def under(self, fence: int) -> bool:
-        """Tell whether it still leads, and under this fence."""
-        return self._fence == fence
+    def under(self, fence: int, stretch: int | None = None) -> bool:
+        """Tell whether it still leads, under this fence, and where it is given in this stretch."""
+        return self._fence == fence and stretch in {None, self.stretch}
 
     async def wait(self) -> int:
         """Wait until it leads, and return the fence that its commits demand."""

@@ -9,7 +9,7 @@ from chainbell.domain.chain import BlockRef, ChainDefinition
 from chainbell.domain.errors import NodeError
 from chainbell.domain.following import CoverageChange, HeldElsewhere, KeptLedger, Leased, Outcome
 from chainbell.domain.history import ScanWindow
-from chainbell.domain.utxo import Lacking
+from chainbell.domain.utxo import Lacking, MempoolView
 
 
 class TokenFacts(Protocol):
@@ -200,4 +200,44 @@ class LookBack(Protocol):
 
     async def look_back(self, fence: int, window: ScanWindow, blocks: Sequence[Block], now: datetime) -> Outcome | Lacking:
         """Tell what scans find in blocks below the cursor, and move them on; `Lacking` as for `advance`."""
+        ...
+
+
+class MempoolNode(Protocol):
+    """A node that shows its mempool. Every method raises `NodeError` as those of `Node` do."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    async def mempool(self, known: Collection[bytes]) -> MempoolView:
+        """Look at its mempool; of what is there, transactions whose txids are not `known` are read."""
+        ...
+
+    async def complete_view(self, view: MempoolView, lacking: Lacking) -> MempoolView:
+        """Return the view with what its arrived transactions lack, without those that left the mempool meanwhile."""
+        ...
+
+
+M = TypeVar("M", bound=MempoolNode)
+
+
+class MempoolNodes(Protocol[M]):
+    """The nodes of one chain, as far as their mempools are concerned: see `Nodes`."""
+
+    async def current(self) -> M:
+        """Return the node to read now. Raises `NodeError` while there is none."""
+        ...
+
+    def report_failure(self, node: M, error: NodeError) -> None:
+        """Say that a node failed, so that it rests and another is used."""
+        ...
+
+
+class MempoolCommits(Protocol):
+    """Who commits what a mempool shows."""
+
+    async def observe(self, fence: int, view: MempoolView, now: datetime) -> Outcome | Lacking:
+        """Tell what a mempool shows while its node's tip is our cursor; `Lacking` as for `advance`."""
         ...

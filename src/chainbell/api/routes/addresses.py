@@ -20,10 +20,12 @@ from chainbell.api.views.scan import ScanView
 from chainbell.api.views.wire import Items, Wire
 from chainbell.api.writing import Writing
 from chainbell.domain.address import parse_address
-from chainbell.domain.errors import NotFoundError
+from chainbell.domain.chain import ChainDefinition
+from chainbell.domain.errors import InputError, NotFoundError
 from chainbell.domain.history import Scan
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import Purpose, Watch, check_purpose
 from chainbell.storage.database import Connection
+from chainbell.storage.key_addresses import NextAddress, hand_out
 from chainbell.storage.paging import Page
 from chainbell.storage.scan_list import scans_of
 from chainbell.storage.watches import NewWatch, WatchFilter, add_watch, remove_watch
@@ -32,11 +34,16 @@ router = APIRouter(prefix="/addresses", tags=["addresses"])
 
 
 class NewAddress(Wire):
-    """An address to watch from now on, for every listed asset of its chain."""
+    """An address to watch from now on, for every listed asset of its chain: one that is named, or the next of a key."""
 
     chain: Annotated[str, Field(max_length=64, examples=["ethereum"])]
     """Name of the chain's definition, or its name on the wire."""
-    address: Annotated[str, Field(max_length=128, examples=["0x52908400098527886E0F7030069857D2E4169EE7"])]
+    address: Annotated[str, Field(max_length=128, examples=["0x52908400098527886E0F7030069857D2E4169EE7"])] | None = None
+    """Absent: the next address of a key is derived, which nobody was given before."""
+    key_id: UUID | None = None
+    """Which key it is derived of; absent: the only one that the account has on the chain. Not beside ``address``."""
+    purpose: Purpose = Purpose.DEPOSIT
+    """``change``: what its own account pays to it is no deposit. Of a key, the next of the branch for that."""
     label: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     account_id: UUID | None = None
     """Absent: the API key's account, else the default account of the chain's mode."""
@@ -52,6 +59,8 @@ class AddressQuery(PageQuery):
 
     chain: str | None = None
     account_id: UUID | None = None
+    key_id: UUID | None = None
+    """Only addresses of this extended key."""
 
 
 @router.post(
@@ -63,17 +72,13 @@ class AddressQuery(PageQuery):
 async def add_address(body: NewAddress, services: Services, write: Writing, _query: Annotated[NoQuery, Query()]) -> Response:
     """Watch an address. Once this returned 201, no block from ``watchedFrom`` on can miss it, whatever crashes."""
     chain = named_chain(services.chains, body.chain, write.caller.mode)
-    wanted = NewWatch(
-        chain=chain.name,
-        address=parse_address(chain.addresses, body.address),
-        account_id=write.caller.account_for(body.account_id),
-        customer_id=None if body.customer_id is None else str(body.customer_id),
-        label=body.label,
-        history=asked_history(body.from_height, body.notify),
-    )
+    wanted = _wanted(body, chain, write.caller)
 
     async def add(connection: Connection) -> bytes:
-        watch = await add_watch(connection, wanted, write.now)
+        if isinstance(wanted, NextAddress):
+            watch = await hand_out(connection, wanted, write.now)
+        else:
+            watch = await add_watch(connection, wanted, write.now)
         return _shown(services, write.caller, watch, await scans_of(connection, [watch])).to_json()
 
     return await write.once(HTTPStatus.CREATED, add)
@@ -86,7 +91,8 @@ async def list_addresses(query: Annotated[AddressQuery, Query()], services: Serv
     account = None if query.account_id is None else str(query.account_id)
     page: Page[Watch] = Page([], None)
     if caller.account_id is None or account in {None, caller.account_id}:
-        wanted = WatchFilter(chain, account or caller.account_id, caller.mode)
+        key_id = None if query.key_id is None else str(query.key_id)
+        wanted = WatchFilter(chain, account or caller.account_id, caller.mode, key_id)
         page = await services.watches.list(wanted, query.page)
     scans = await services.scans.of_watches(page.items)
     items = [_shown(services, caller, watch, scans) for watch in page.items]
@@ -121,6 +127,21 @@ async def remove_address(
         return b""
 
     return await write.once(HTTPStatus.NO_CONTENT, remove)
+
+
+def _wanted(body: NewAddress, chain: ChainDefinition, caller: Caller) -> NewWatch | NextAddress:
+    account_id = caller.account_for(body.account_id)
+    customer_id = None if body.customer_id is None else str(body.customer_id)
+    history = asked_history(body.from_height, body.notify)
+    if body.address is None:
+        key_id = None if body.key_id is None else str(body.key_id)
+        return NextAddress(chain.name, key_id, account_id, customer_id, body.label, history, body.purpose)
+    if body.key_id is not None:
+        message = "address and keyId exclude each other: leave address out to get the next one of the key, or keyId"
+        raise InputError(message)
+    check_purpose(chain.kind, body.purpose)
+    address = parse_address(chain.addresses, body.address)
+    return NewWatch(chain.name, address, account_id, customer_id, body.label, history, body.purpose)
 
 
 def _shown(services: ApiServices, caller: Caller, watch: Watch, scans: Mapping[str, Scan]) -> AddressView:

@@ -92,7 +92,7 @@ class NdjsonResponse(StreamingResponse):
 async def add_addresses(
     request: Request, query: Annotated[BulkQuery, Query()], services: Services, caller: Writer
 ) -> Response:
-    """Watch up to 100,000 addresses of one chain: CSV with the header `address,label,customer`, or one JSON object a line.
+    """Watch up to 100,000 addresses of one chain: CSV with the header `address,label,customer,purpose`, or NDJSON.
 
     All lines are checked first; while one is wrong, nothing is registered, and the problem's `badLines` name the first 100.
     Then they are registered in batches of at most 1,000, each with its own `watchedFrom`. An address that another account
@@ -139,7 +139,9 @@ def _refusal(request: Request, bad: BadLines) -> Response:
     return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, more=more)
 
 
-async def _register(services: ApiServices, order: Order, entries: list[Entry], addresses: AddressFormat) -> AsyncIterator[bytes]:
+async def _register(
+    services: ApiServices, order: Order, entries: list[Entry], addresses: AddressFormat
+) -> AsyncIterator[bytes]:
     tally = Tally()
     try:
         async with aclosing(register_in_batches(services.registry, order, entries, services.now)) as batches:

@@ -9,6 +9,7 @@ from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.coverage import Covered
 from chainbell.domain.node import NodeState
+from chainbell.domain.seeding import SeedingState
 from chainbell.storage.chains import ChainStatus
 from chainbell.storage.coverage import SubjectCoverage
 from chainbell.storage.node_states import ChainNodes, ReportedNode
@@ -106,6 +107,20 @@ class NodeView(Wire):
         )
 
 
+class SeedingView(Wire):
+    """Watched addresses with outputs from before they were watched, which a node is asked for."""
+
+    addresses: int
+    """How many have outgoing movements that are not covered yet."""
+    trouble: str | None
+    """What keeps them waiting; null while nothing does."""
+
+    @classmethod
+    def of(cls, state: SeedingState) -> Self:
+        """Show what is not seeded."""
+        return cls(addresses=state.addresses, trouble=state.trouble)
+
+
 class ChainView(Wire):
     """A chain: what it is, and how far it is followed. One that was never started has no cursor."""
 
@@ -135,6 +150,8 @@ class ChainView(Wire):
     coverage: list[CoverageView]
     nodes: list[NodeView] | None
     """Its nodes in order of preference: the first that is healthy is used; null for a key of one account."""
+    seeding: SeedingView | None = None
+    """Addresses whose older outputs are still read; null where there are none, and for a key of one account."""
 
     @classmethod
     def of(
@@ -162,11 +179,12 @@ class ChainView(Wire):
             stranded=[] if status is None else list(status.stranded),
             nodes=[NodeView.of(node) for node in nodes.nodes],
             coverage=[CoverageView.of(found, one, definition) for one in coverage for found in one.coverage.ranges],
+            seeding=None if status is None or status.seeding is None else SeedingView.of(status.seeding),
         )
 
     def without_inner_life(self) -> Self:
         """Leave out what tells of other accounts or of the operator's machines: a key of one account may not see it."""
-        return self.model_copy(update=dict.fromkeys(("trouble", "follower", "unsettled", "stranded", "nodes")))
+        return self.model_copy(update=dict.fromkeys(("trouble", "follower", "unsettled", "stranded", "nodes", "seeding")))
 
 
 def _why_not_started(definition: ChainDefinition, nodes: Sequence[ReportedNode]) -> str | None:

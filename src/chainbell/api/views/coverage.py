@@ -59,6 +59,10 @@ class AddressCoverageView(Wire):
     """From this height on without a hole, with what scans have read of its past; a token's own ranges may be shorter."""
     unfinished_scan_ids: list[UUID]
     """Scans that still read its past."""
+    outgoing_from: int | None
+    """From this height on what leaves it is covered, whatever it spends; null: not yet."""
+    outgoing_reason: str | None
+    """Why not; null where it is."""
 
 
 class ChainCoverageView(Wire):

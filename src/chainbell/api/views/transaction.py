@@ -1,6 +1,6 @@
 """Tracked transactions, with the member names of the v2 webhooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -63,6 +63,8 @@ class TransactionView(Wire):
     """Left out where there is none, as are the next two."""
     replaced_by: str = ""
     replaces: str = ""
+    sender_addresses: Sequence[str | None] = ()
+    """On UTXO chains alone: who it spends from, each once, in input order; null where that cannot be known."""
 
 
 def transaction_members(listed: ListedTransaction, chains: Mapping[str, ChainDefinition]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from chainbell.cli.work.session import with_services
 from chainbell.domain.address import parse_address
 from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.history import Scan
-from chainbell.domain.watch import Watch
+from chainbell.domain.watch import Purpose, Watch, check_purpose
+from chainbell.storage.key_addresses import NextAddress, hand_out
 from chainbell.storage.paging import Page, PageRequest
 from chainbell.storage.watches import NewWatch, WatchFilter
 from chainbell.telemetry.clock import now
@@ -32,6 +33,7 @@ class Wanted:
     customer: UUID | None
     from_height: int | None
     notify: bool | None
+    change: bool = False
 
 
 def add(wanted: Wanted, *, as_json: bool) -> None:
@@ -47,7 +49,9 @@ def add(wanted: Wanted, *, as_json: bool) -> None:
             customer_id=None if wanted.customer is None else str(wanted.customer),
             label=wanted.label,
             history=asked_history(wanted.from_height, wanted.notify),
+            purpose=Purpose.CHANGE if wanted.change else Purpose.DEPOSIT,
         )
+        check_purpose(chain.kind, watch.purpose)
         added = await services.watches.add(watch, now())
         scan = (await services.scans.of_watches([added])).get(added.id)
         begun.extend([] if scan is None else [scan.id])
@@ -60,6 +64,40 @@ def add(wanted: Wanted, *, as_json: bool) -> None:
 
     with handing_over(begun):
         with_services(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Which key hands out an address, and for whom."""
+
+    chain: str
+    key: UUID | None
+    label: str | None
+    account: UUID | None
+    customer: UUID | None
+    change: bool
+
+
+def next_(wanted: Next, *, as_json: bool) -> None:
+    """Hand out the next address of a key."""
+
+    async def work(services: Services) -> AddressView:
+        asked = NextAddress(
+            chain=named_chain(services.chains, wanted.chain, None).name,
+            key_id=None if wanted.key is None else str(wanted.key),
+            account_id=None if wanted.account is None else str(wanted.account),
+            customer_id=None if wanted.customer is None else str(wanted.customer),
+            label=wanted.label,
+            purpose=Purpose.CHANGE if wanted.change else Purpose.DEPOSIT,
+        )
+        async with services.database.transaction() as connection:
+            return _view(services, await hand_out(connection, asked, now()), None)
+
+    view = with_services(work)
+    if as_json:
+        print_lines([view.to_json()])
+    else:
+        answer(view.address)
 
 
 async def _tell_past(services: Services, from_height: int | None, scan: Scan | None) -> None:

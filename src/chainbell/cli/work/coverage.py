@@ -2,7 +2,14 @@
 
 from chainbell.api.chain_names import named_chain
 from chainbell.api.coverage_report import coverage_report
-from chainbell.api.views.coverage import ChainCoverageView, CoverageReportView, GapView, RangeView, SubjectView
+from chainbell.api.views.coverage import (
+    AddressCoverageView,
+    ChainCoverageView,
+    CoverageReportView,
+    GapView,
+    RangeView,
+    SubjectView,
+)
 from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table
 from chainbell.cli.work.session import with_services
@@ -52,12 +59,19 @@ def _gap_row(gap: GapView) -> list[str | None]:
     return [str(gap.from_height), str(gap.through_height), state]
 
 
+def _outgoing(address: AddressCoverageView) -> str:
+    if address.outgoing_from is None:
+        return f"what leaves it is not covered yet: {address.outgoing_reason}"
+    return f"what leaves it is covered from block {address.outgoing_from} on"
+
+
 def _say_more(item: ChainCoverageView) -> None:
     if item.address is not None:
         answer(
             f"{item.address.address} is watched on {item.chain} from block {item.address.watched_from} on, and covered "
             f"from {item.address.covered_from} on"
         )
+        answer(_outgoing(item.address))
     mends = sorted({gap.mend for subject in item.items for gap in subject.gaps if gap.mend is not None})
     for mend in mends:
         answer(f"to scan what is not covered (a higher height reads less), endpoints not told: {mend}")

@@ -7,6 +7,7 @@ from shlex import quote
 
 from chainbell.app.restoring import Findings
 from chainbell.domain.address import AddressFormat, show_address
+from chainbell.domain.watch import Purpose
 from chainbell.storage.losses import Line, LostAddress
 
 _ADDRESSES_SHOWN = 20
@@ -39,6 +40,7 @@ def todo(findings: Findings, names: Names, files: Sequence[LostFile]) -> list[st
         return ["nothing that the journals know must be registered again"] if findings.lines.lines else []
     return [
         "to do again, before `chainbell run` is started:",
+        *(f"  chainbell key add {_extended_key(line)}" for line in found.keys),
         *_addresses_to_add(findings, names, files),
         *(f"  chainbell address remove {one.chain} {names.address(one.chain, one.address)}" for one in found.watched_again),
         *(f"  chainbell endpoint add {_endpoint(line)}  (was {line['id']}; gets a new secret)" for line in found.endpoints),
@@ -78,7 +80,14 @@ def _hole(findings: Findings, lost: Sequence[LostAddress]) -> str:
 
 def _facts(lost: LostAddress) -> str:
     label = "" if lost.label is None else f" --label {quote(lost.label)}"
-    return label if lost.customer_id is None else f"{label} --customer {lost.customer_id}"
+    customer = "" if lost.customer_id is None else f" --customer {lost.customer_id}"
+    return f"{label}{customer}{' --change' if lost.purpose is Purpose.CHANGE else ''}"
+
+
+def _extended_key(line: Line) -> str:
+    label = [] if line["label"] is None else [f"--label {quote(line['label'])}"]
+    numbers = [f"--gap-limit {line['gapLimit']}", f"--first-index {line['firstIndex']}"]
+    return " ".join([line["chain"], quote(line["key"]), f"--account {line['accountId']}", *numbers, *label])
 
 
 def _endpoint(line: Line) -> str:

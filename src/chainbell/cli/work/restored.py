@@ -14,6 +14,7 @@ from chainbell.cli.work.losses import LostFile, Names, todo
 from chainbell.cli.work.output import answer, print_lines, say
 from chainbell.cli.work.session import with_services
 from chainbell.domain.errors import InputError
+from chainbell.domain.watch import Purpose
 from chainbell.events.v2 import wire_time
 from chainbell.storage.chunks import chunks
 from chainbell.storage.journal import moment_of
@@ -23,6 +24,7 @@ from chainbell.storage.restore import NewGeneration
 SOMETHING_TO_DO = 3
 _ENDPOINT = ("id", "url", "version", "mode", "events", "chains", "accounts", "accountId", "enabled")
 _API_KEY = ("id", "name", "mode", "prefix", "scopes", "accountId")
+_EXTENDED_KEY = ("chain", "accountId", "key", "label", "gapLimit", "firstIndex", "watchedFrom")
 _LINES_A_FILE = 100_000
 """As many as `chainbell address import` takes."""
 
@@ -122,6 +124,8 @@ def _write_files(findings: Findings, names: Names, folder: Path | None) -> list[
 
 def _import_line(lost: LostAddress, names: Names) -> bytes:
     facts = {"address": names.address(lost.chain, lost.address), "label": lost.label, "customerId": lost.customer_id}
+    if lost.purpose is not Purpose.DEPOSIT:
+        facts["purpose"] = lost.purpose.value
     return orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -150,9 +154,11 @@ def _lost_json(found: Losses, names: Names) -> dict[str, object]:
                 "customerId": lost.customer_id,
                 "label": lost.label,
                 "watchedFrom": lost.watched_from,
+                "purpose": lost.purpose.value,
             }
             for lost in found.addresses
         ],
+        "lostKeys": [_shown(line, _EXTENDED_KEY) for line in found.keys],
         "addressesToRemove": [
             {"chain": one.chain, "address": names.address(one.chain, one.address), "accountId": one.account_id}
             for one in found.watched_again

@@ -5,7 +5,7 @@ from typing import Self
 from uuid import UUID
 
 from chainbell.api.chain_report import chain_report
-from chainbell.api.views.chain import ChainView, NodeView
+from chainbell.api.views.chain import ChainView, NodeView, SeedingView
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table
@@ -96,6 +96,8 @@ def show(*, as_json: bool) -> None:
             answer(f"{chain.name} stands still ({chain.stalled.kind.value}) since {since}: {chain.stalled.reason}")
         for uid in chain.stranded or ():
             answer(f"stranded on {chain.name}: {uid} is in no block, and nothing has taken its place")
+        if chain.seeding is not None:
+            answer(_seeding_line(chain.name, chain.seeding))
     at = now()
     print_table(
         ["chain", "node", "state", "since", "tip", "reason"],
@@ -138,6 +140,12 @@ def _chain_row(chain: ChainView) -> list[str | None]:
         None if chain.advanced_at is None else wire_time(chain.advanced_at),
         chain.trouble,
     ]
+
+
+def _seeding_line(chain: str, seeding: SeedingView) -> str:
+    whose = "1 address" if seeding.addresses == 1 else f"{seeding.addresses:,} addresses"
+    waits = f"; waiting: {seeding.trouble}" if seeding.trouble else ""
+    return f"{chain}: older outputs of {whose} are being read, what leaves them is not covered until then{waits}"
 
 
 def _scans_line(one: UnfinishedScansView) -> str:

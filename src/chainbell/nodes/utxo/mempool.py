@@ -37,7 +37,7 @@ class MempoolReader:
     async def view(self, known: Collection[bytes]) -> MempoolView:
         """Look at it; what is not ``known`` and there is read.
 
-        What leaves it while we read is in neither part of the view.
+        What leaves it while we read was present, and is not among what arrived.
 
         Raises:
             NodeError: the node did not answer usably, or blocks came faster than we could look.
@@ -51,13 +51,15 @@ class MempoolReader:
                 loaded = members(info).get("loaded") is True
                 present = digests(listed)
             if not moved:
-                arrived, gone = await self._read([txid for txid in present if txid not in known])
-                return MempoolView(self._name, tip, arrived, frozenset(present) - gone, loaded)
+                arrived, _ = await self._read([txid for txid in present if txid not in known])
+                return MempoolView(self._name, tip, arrived, frozenset(present), loaded)
         message = f"node {self._name}: its tip moved each time that its mempool was read: it is looked at again"
         raise NodeError(message)
 
     async def completed(self, view: MempoolView, lacking: Lacking) -> MempoolView:
-        """Give the view with what its arrived transactions lack; what left the mempool meanwhile is not in it any more.
+        """Give the view with what its arrived transactions lack, without those of them that left the mempool meanwhile.
+
+        An ancestor that left is not present any more.
 
         Raises:
             NodeError: the node did not answer usably.
@@ -68,9 +70,9 @@ class MempoolReader:
         gone = {each.hash for each in wanted} - found.keys()
         arrived = with_prevouts([each for each in view.arrived if each.hash not in gone], found)
         if lacking.revealed:
-            arrived, unread = await self._revealed(arrived)
-            gone |= unread
-        return replace(view, arrived=arrived, present=frozenset(view.present) - gone)
+            arrived = await self._revealed(arrived)
+        beside, unread = await self._read([*lacking.ancestors])
+        return replace(view, arrived=arrived, beside=(*view.beside, *beside), present=frozenset(view.present) - unread)
 
     async def _read(self, txids: Sequence[bytes]) -> tuple[tuple[UtxoTransaction, ...], set[bytes]]:
         """Read these transactions, parents before children; and those that are gone."""
@@ -84,14 +86,14 @@ class MempoolReader:
             await asyncio.sleep(0)
         return parents_first(transactions), set(txids) - transactions.keys()
 
-    async def _revealed(self, transactions: Sequence[UtxoTransaction]) -> tuple[tuple[UtxoTransaction, ...], set[bytes]]:
+    async def _revealed(self, transactions: Sequence[UtxoTransaction]) -> tuple[UtxoTransaction, ...]:
         raw = await self._raw([each.hash for each in transactions])
         revealed: list[UtxoTransaction] = []
         for transaction in transactions:
             if transaction.hash in raw:
                 with answered_by(self._name):
                     revealed.append(reveal_transaction(raw[transaction.hash], transaction, mweb=self._form.mweb))
-        return tuple(revealed), {each.hash for each in transactions} - raw.keys()
+        return tuple(revealed)
 
     async def _raw(self, txids: Sequence[bytes]) -> dict[bytes, bytes]:
         parts = [txids[start : start + AT_ONCE] for start in range(0, len(txids), AT_ONCE)]

@@ -6,7 +6,7 @@ from chainbell.domain.utxo import UtxoBlock, UtxoTransaction
 from chainbell.nodes.errors import BadAnswerError
 from chainbell.nodes.utxo.block_bytes import read_block, refusing
 from chainbell.nodes.utxo.scan import read_alone
-from chainbell.nodes.utxo.transaction_bytes import RawTransaction, read_witnesses
+from chainbell.nodes.utxo.transaction_bytes import RawTransaction, read_unlocking, read_witnesses
 from chainbell.nodes.utxo.unlocking import fitting_scripts
 
 
@@ -45,5 +45,5 @@ def _revealed(raw: bytes, again: RawTransaction, transaction: UtxoTransaction) -
     if again.digest[::-1] != transaction.hash:
         message = f"it is not what was read before: transaction {transaction.hash.hex()} is now another"
         raise BadAnswerError(message)
-    witnesses = read_witnesses(raw, again)
-    return transaction._replace(revealed=(*map(fitting_scripts, again.unlocking, witnesses),))
+    unlocking, witnesses = read_unlocking(raw, again), read_witnesses(raw, again)
+    return transaction._replace(revealed=(*map(fitting_scripts, unlocking, witnesses),))

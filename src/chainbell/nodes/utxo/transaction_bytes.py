@@ -25,7 +25,7 @@ _AMOUNTS = 2**63
 _INPUT = struct.Struct("<36sB").unpack_from
 _OUTPUT = struct.Struct("<QB").unpack_from
 _SHORTEST_WIDE = 0xFD
-"""The least first byte of a compact size that goes on. The commonest ones are below, and read in place: a call costs more."""
+"""The least first byte of a compact size that goes on. Most sizes are below it, and read in place: a call costs more."""
 _WIDE = {0xFD: (2, 0xFD), 0xFE: (4, 0x10000), 0xFF: (8, 0x100000000)}
 """By the first byte of a compact size, how many bytes follow, and the least number that needs so many."""
 
@@ -46,10 +46,10 @@ class RawTransaction(NamedTuple):
     digest: bytes
     """The txid in the order in which it is hashed."""
     outpoints: tuple[bytes, ...]
-    unlocking: list[bytes]
-    """The scriptSig of each input."""
     scripts: tuple[bytes, ...]
     amounts: tuple[int, ...]
+    inputs: int
+    """Where the inputs begin, after their count."""
     witness: int
     """Where the witness of the first input begins; 0: it has none."""
     extension: Extension
@@ -101,7 +101,8 @@ def read_transaction(raw: bytes, start: int, *, mweb: bool) -> RawTransaction:
     if not raw[body]:
         flags = _known_flags(raw[body + 1], _WITNESS | _EXTENSION if mweb else _WITNESS)
         body += 2
-    at, outpoints, unlocking = _inputs(raw, body)
+    count, inputs = compact_size(raw, body)
+    at, outpoints = _inputs(raw, inputs, count)
     body_end, scripts, amounts = _outputs(raw, at)
     at, witness, extension = body_end, 0, Extension.NONE
     if flags & _WITNESS:
@@ -116,7 +117,18 @@ def read_transaction(raw: bytes, start: int, *, mweb: bool) -> RawTransaction:
         message = f"a transaction has {len(outpoints)} inputs and {len(scripts)} outputs, and needs one of each"
         raise BadAnswerError(message)
     stripped = raw[start : start + 4] + raw[body:body_end] + raw[at:end] if flags else raw[start:end]
-    return RawTransaction(double_sha256(stripped), outpoints, unlocking, scripts, amounts, witness, extension, end)
+    return RawTransaction(double_sha256(stripped), outpoints, scripts, amounts, inputs, witness, extension, end)
+
+
+def read_unlocking(raw: bytes, transaction: RawTransaction) -> list[bytes]:
+    """Read the scriptSig of each input of a transaction that was read from the same bytes."""
+    at = transaction.inputs
+    unlocking = []
+    for _ in transaction.outpoints:
+        length, begin = compact_size(raw, at + 36)
+        unlocking.append(raw[begin : begin + length])
+        at = begin + length + 4
+    return unlocking
 
 
 def read_witnesses(raw: bytes, transaction: RawTransaction) -> list[Sequence[bytes]]:
@@ -144,19 +156,16 @@ def _known_flags(flags: int, known: int) -> int:
     raise BadAnswerError(message)
 
 
-def _inputs(raw: bytes, at: int) -> tuple[int, tuple[bytes, ...], list[bytes]]:
-    count, at = compact_size(raw, at)
-    outpoints, unlocking = [], []
+def _inputs(raw: bytes, at: int, count: int) -> tuple[int, tuple[bytes, ...]]:
+    outpoints = []
     for _ in range(count):
         outpoint, length = _INPUT(raw, at)
         at += 37
         if length >= _SHORTEST_WIDE:
             length, at = compact_size(raw, at - 1)
-        end = at + length
         outpoints.append(outpoint)
-        unlocking.append(raw[at:end])
-        at = end + 4
-    return at, tuple(outpoints), unlocking
+        at += length + 4
+    return at, tuple(outpoints)
 
 
 def _outputs(raw: bytes, at: int) -> tuple[int, tuple[bytes, ...], tuple[int, ...]]:

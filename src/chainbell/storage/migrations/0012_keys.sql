@@ -44,3 +44,4 @@ alter table addresses add column key_index bigint;
 alter table addresses add column handed_out_at timestamptz;
 alter table addresses add check ((key_id is null) = (branch is null) and (key_id is null) = (key_index is null));
 create unique index addresses_of_key on addresses (key_id, branch, key_index) where key_id is not null and removed_at is null;
+create index addresses_newest_of_key on addresses (chain, key_id, created_at, id) where key_id is not null and removed_at is null;

@@ -1,0 +1,1 @@
+"""What each configured node can do, and what Chainbell loses without the rest."""

@@ -1,0 +1,279 @@
+"""Extended public keys and descriptors: registered with their first window, listed, and handed out from."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from chainbell.custody.account_key import stored_template
+from chainbell.custody.derivation import derive
+from chainbell.custody.template import OutputType, Template
+from chainbell.custody.window import DEFAULT_GAP_LIMIT, END, MOST_FIRST_INDEX, MOST_GAP, derived_until, watched_until
+from chainbell.domain.errors import ConflictError, InputError, NotFoundError
+from chainbell.domain.label import check_label
+from chainbell.domain.watch import Purpose
+from chainbell.storage.accounts import Viewer
+from chainbell.storage.conditions import Conditions
+from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.key_windows import BRANCHES, derived, keep_derived, locked_branch, to_branch, widen
+from chainbell.storage.locks import lock_chain_shared
+from chainbell.storage.paging import Page, PageRequest, to_page
+from chainbell.storage.registrations import key_added, note
+from chainbell.storage.watches import WatchFilter, covered_from, holding_account
+
+_INSERT = """
+insert into keys (chain, account_id, template, identity, label, gap_limit, first_index, watched_from, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9) returning *
+"""
+
+_INSERT_BRANCH = """
+insert into key_branches (key_id, branch, purpose, next_index, watched_end, derived_end, end_index)
+values ($1, $2, $3, $4, 0, $5, $6)
+"""
+
+_ONE = """
+select k.* from keys k join chains c on c.name = k.chain
+where k.id = $1 and ($2::text is null or c.mode = $2) and ($3::uuid is null or k.account_id = $3)
+"""
+
+_OF_KEYS = """
+select b.*, a.address as first_address from key_branches b left join addresses a
+    on a.key_id = b.key_id and a.branch = b.branch and a.key_index = 0 and a.removed_at is null
+where b.key_id = any($1::uuid[]) order by b.key_id, b.branch
+"""
+
+_RUNNING_LOW = f"""
+{BRANCHES} where b.derived_end < least(b.watched_end + 2 * k.gap_limit, b.end_index) order by b.key_id, b.branch limit 20
+"""
+
+_DERIVED = """
+update key_branches set derived_end = $3 where key_id = $1 and branch = $2 and derived_end = $4 returning branch
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that somebody asks to be watched. Without an account: the default one of the chain's mode."""
+
+    chain: str
+    template: Template
+    account_id: str | None = None
+    label: str | None = None
+    gap_limit: int = DEFAULT_GAP_LIMIT
+    first_index: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for numbers out of range, and a label that cannot be shown or is too long."""
+        if not 1 <= self.gap_limit <= MOST_GAP:
+            message = f"the gap limit is from 1 to {MOST_GAP}: so many unused addresses are watched ahead"
+            raise InputError(message)
+        if not 0 <= self.first_index <= MOST_FIRST_INDEX:
+            message = f"the first index is from 0 to {MOST_FIRST_INDEX}: all addresses below it are watched too"
+            raise InputError(message)
+        if self.first_index and not self.template.ranged:
+            message = "this descriptor names one address: a first index is for those that end in /*"
+            raise InputError(message)
+        if self.label is not None:
+            check_label(self.label)
+
+    @property
+    def end_index(self) -> int:
+        """Index behind the last address of a branch."""
+        return END if self.template.ranged else 1
+
+    @property
+    def window(self) -> int:
+        """Index behind the last address that is watched at first."""
+        return watched_until(self.first_index, self.gap_limit, 0, self.end_index)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedKey:
+    """A key with its first addresses, derived before any lock is taken."""
+
+    wanted: NewKey
+    addresses: Sequence[Sequence[bytes]]
+    """Of each branch, from index 0 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBranch:
+    """How far a branch of a key is used and watched."""
+
+    branch: int
+    purpose: Purpose
+    next_index: int
+    watched_end: int
+    first_address: bytes | None
+    """Of index 0; None where it is not watched any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """An extended public key or descriptor whose addresses are watched."""
+
+    id: str
+    chain: str
+    account_id: str
+    type: OutputType
+    text: str
+    """The descriptor with its checksum; of an EVM chain the extended key."""
+    ranged: bool
+    label: str | None
+    gap_limit: int
+    first_index: int
+    watched_from: int
+    created_at: datetime
+    branches: Sequence[KeyBranch]
+
+
+async def prepare_key(wanted: NewKey) -> PreparedKey:
+    """Derive a key's first addresses, a millisecond or more for each, while no transaction is open."""
+    end = derived_until(wanted.window, wanted.gap_limit, wanted.end_index)
+    branches = range(len(wanted.template.branches))
+    return PreparedKey(wanted, [await asyncio.to_thread(derive, wanted.template, branch, 0, end) for branch in branches])
+
+
+async def add_key(connection: Connection, prepared: PreparedKey, now: datetime) -> AccountKey:
+    """Register a key with its first window, inside an open transaction.
+
+    Raises `UnavailableError` while the chain has no cursor, `InputError` for an account that is not there or of the other
+    mode, `ConflictError` where the key is registered already, or another account or key holds one of the addresses.
+    """
+    wanted = prepared.wanted
+    await lock_chain_shared(connection, wanted.chain)
+    watched_from, mode = await covered_from(connection, wanted.chain)
+    account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)
+    row = await _insert(connection, wanted, account_id, watched_from, now)
+    for branch, addresses in enumerate(prepared.addresses):
+        await _add_branch(connection, str(row["id"]), wanted, branch, addresses, now)
+    key = _to_key(row, await connection.fetch(_OF_KEYS, [row["id"]]))
+    note(connection, key_added(_remembered(key, wanted.template), now))
+    return key
+
+
+class KeyStore:
+    """Registers and lists keys, and keeps their addresses derived ahead."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, wanted: NewKey, now: datetime) -> AccountKey:
+        """Register a key with its first window. Raises as `add_key`."""
+        prepared = await prepare_key(wanted)
+        async with self._database.transaction() as connection:
+            return await add_key(connection, prepared, now)
+
+    async def get(self, key_id: str, viewer: Viewer) -> AccountKey:
+        """Return a key that somebody may see. Raises `NotFoundError`."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_ONE, key_id, *viewer.parameters)
+            if row is None:
+                message = "there is no such key: list the keys to see which there are"
+                raise NotFoundError(message)
+            return _to_key(row, await connection.fetch(_OF_KEYS, [row["id"]]))
+
+    async def list(self, wanted: WatchFilter, request: PageRequest) -> Page[AccountKey]:
+        """Return a page of keys, newest first."""
+        conditions = Conditions()
+        conditions.equal("k.chain", wanted.chain)
+        conditions.equal("k.account_id", wanted.account_id)
+        conditions.equal("c.mode", wanted.mode and wanted.mode.value)
+        conditions.before("k.created_at, k.id", *request.after_key(UUID))
+        sql = (
+            f"select k.* from keys k join chains c on c.name = k.chain where {conditions} "  # noqa: S608 - placeholders
+            f"order by k.created_at desc, k.id desc limit {conditions.place(request.limit + 1)}"
+        )
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(sql, *conditions.arguments)
+            branches = await connection.fetch(_OF_KEYS, [row["id"] for row in rows])
+        return to_page([_to_key(row, branches) for row in rows], request, lambda key: (key.created_at, key.id))
+
+    async def derive_ahead(self) -> bool:
+        """Derive what the next widening of each window takes, while no transaction is open; False when nothing lacks."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_RUNNING_LOW)
+        for state in map(to_branch, rows):
+            end = derived_until(state.watched_end, state.gap_limit, state.end_index)
+            addresses = await asyncio.to_thread(derived, state, state.derived_end, end)
+            async with self._database.transaction() as connection:
+                # Whoever else derived meanwhile was as good.
+                if await connection.fetchval(_DERIVED, state.key_id, state.branch, end, state.derived_end) is not None:
+                    await keep_derived(connection, state, state.derived_end, addresses)
+        return bool(rows)
+
+
+async def _insert(connection: Connection, wanted: NewKey, account_id: str, watched_from: int, now: datetime) -> Record:
+    try:
+        row = await connection.fetchrow(
+            _INSERT,
+            wanted.chain,
+            account_id,
+            wanted.template.body,
+            wanted.template.identity,
+            wanted.label,
+            wanted.gap_limit,
+            wanted.first_index,
+            watched_from,
+            now,
+        )
+    except asyncpg.UniqueViolationError as error:
+        message = (
+            f"this key is registered on {wanted.chain} already, perhaps written another way: it is registered once per chain"
+        )
+        raise ConflictError(message) from error
+    if row is None:
+        message = "insert returned no row"
+        raise AssertionError(message)
+    return row
+
+
+async def _add_branch(  # noqa: PLR0913 - what a branch begins with
+    connection: Connection, key_id: str, wanted: NewKey, branch: int, addresses: Sequence[bytes], now: datetime
+) -> None:
+    purpose = wanted.template.branches[branch]
+    await connection.execute(
+        _INSERT_BRANCH, key_id, branch, purpose.value, wanted.first_index, len(addresses), wanted.end_index
+    )
+    state = await locked_branch(connection, key_id, branch)
+    await keep_derived(connection, state, 0, addresses)
+    await widen(connection, state, None, now, strict=True)
+
+
+def _to_key(row: Record, branches: Sequence[Record]) -> AccountKey:
+    template = stored_template(row["template"])
+    return AccountKey(
+        id=str(row["id"]),
+        chain=row["chain"],
+        account_id=str(row["account_id"]),
+        type=template.type,
+        text=template.text,
+        ranged=template.ranged,
+        label=row["label"],
+        gap_limit=row["gap_limit"],
+        first_index=row["first_index"],
+        watched_from=row["watched_from"],
+        created_at=row["created_at"],
+        branches=[
+            KeyBranch(one["branch"], Purpose(one["purpose"]), one["next_index"], one["watched_end"], one["first_address"])
+            for one in branches
+            if one["key_id"] == row["id"]
+        ],
+    )
+
+
+def _remembered(key: AccountKey, template: Template) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "chain": key.chain,
+        "accountId": key.account_id,
+        "key": key.text,
+        "identity": template.identity.hex(),
+        "label": key.label,
+        "gapLimit": key.gap_limit,
+        "firstIndex": key.first_index,
+        "watchedFrom": key.watched_from,
+    }

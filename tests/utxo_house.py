@@ -1,0 +1,214 @@
+"""One chain of the Bitcoin family followed in the test's own process: joined as the app joins it, on a real daemon."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from chainbell.app.node_reports import NodeReporter
+from chainbell.config.chains import load_chains
+from chainbell.domain.address import parse_address
+from chainbell.domain.history import History
+from chainbell.domain.watch import Purpose
+from chainbell.events.publish import publish
+from chainbell.nodes.backoff import Backoff
+from chainbell.nodes.endpoint import Endpoint
+from chainbell.nodes.pool import NodePool, Surroundings, open_utxo_pool
+from chainbell.nodes.utxo.hints import ZmqHints
+from chainbell.nodes.utxo.node import UtxoNode
+from chainbell.storage.chains import ChainStates
+from chainbell.storage.database import Database
+from chainbell.storage.ledger import LedgerStore
+from chainbell.storage.node_states import NodeStates
+from chainbell.storage.scans import ScanStore
+from chainbell.storage.seeding import SeedStore
+from chainbell.storage.watches import NewWatch, WatchStore
+from chainbell.supervisor import Part
+from chainbell.telemetry.clock import now
+from chainbell.tracker.confirmation import Policy
+from chainbell.tracker.service import Tracker
+from chainbell.watcher.back_scan import BackScanner
+from chainbell.watcher.follower import Follower
+from chainbell.watcher.mempool import MempoolFollower
+from chainbell.watcher.seeding import Seeder
+from tests.bitcoin import Litecoind, UtxoDaemon
+from tests.books import Books, started, until
+
+__all__ = ["UtxoHouse", "caught_up", "following_utxo", "started", "until", "utxo_house"]
+
+POLL_SECONDS = 0.02
+"""Of house chains: tests are in a hurry."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtxoHouse(Books):
+    """One chain, its node and its database. `node` is where the test acts; the pool may have others."""
+
+    node: UtxoDaemon
+    pool: NodePool[UtxoNode]
+    zmq: Sequence[str]
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    mempool_wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tracker(self) -> Tracker:
+        policy = Policy(self.definition.required_depth, screening=False)
+        return Tracker(LedgerStore(self.database, publish), self.definition, policy)
+
+    def follower(self) -> Follower[UtxoNode]:
+        return Follower(
+            self.definition,
+            self.pool,
+            ChainStates(self.database),
+            self.tracker(),
+            identity=f"test-{random.random()}",
+            wake=self.wake,
+            clock=now,
+        )
+
+    def parts(self) -> list[Part]:
+        """Return everything that runs side by side for this chain."""
+        follower = self.follower()
+        leading, tracker = follower.leading, self.tracker()
+        mempool = MempoolFollower(self.definition, self.pool, tracker, leading=leading, wake=self.mempool_wake, clock=now)
+        scans = ScanStore(self.database)
+        states = NodeStates(self.database)
+        parts = [
+            follower.run,
+            mempool.run,
+            BackScanner(self.definition, self.pool, scans, tracker, leading=leading, clock=now).run,
+            Seeder(self.definition, self.pool, SeedStore(self.database), leading=leading, clock=now).run,
+            NodeReporter(self.definition.name, self.pool, states, follower=follower._identity, clock=now).run,
+        ]
+        if self.zmq:
+            endpoint = Endpoint(name="hints", url=self.node.url, zmq=tuple(self.zmq))
+            parts.append(ZmqHints(endpoint, self.wake, self.mempool_wake).run)
+        return parts
+
+    async def watch(
+        self,
+        address: str,
+        *,
+        account: str | None = None,
+        change: bool = False,
+        history: History | None = None,
+    ) -> int:
+        """Watch an address and return its `watchedFrom`."""
+        script = parse_address(self.definition.addresses, address)
+        purpose = Purpose.CHANGE if change else Purpose.DEPOSIT
+        wanted = NewWatch(self.definition.name, script, account_id=account, history=history, purpose=purpose)
+        return (await WatchStore(self.database).add(wanted, now())).watched_from
+
+    async def watched_address(self, kind: str = "bech32") -> str:
+        """Watch a fresh address of the node's wallet, and return it."""
+        address = await self.node.new_address(kind)
+        await self.watch(address)
+        return address
+
+    async def cursor_hash(self) -> str:
+        (row,) = await self.fetch("select cursor_hash from chains")
+        return str(row["cursor_hash"].hex())
+
+    async def story(self, txid: str, type_: str = "deposit") -> list[str]:
+        """Return what was told of the one deposit (or transfer) of a transaction, in order; nothing where there is none."""
+        rows = await self.fetch(
+            "select e.type from events e join transactions t on t.uid = e.resource_id "
+            "where t.tx_hash = $1 and t.type = $2 order by e.position",
+            bytes.fromhex(txid),
+            type_.upper(),
+        )
+        return [row["type"].rpartition(".")[2] for row in rows]
+
+    async def stories(self) -> dict[str, list[str]]:
+        """Return what was told of each transaction, by txid, of all its records together."""
+        rows = await self.fetch(
+            "select encode(t.tx_hash, 'hex') as txid, e.type from events e join transactions t on t.uid = e.resource_id "
+            "order by e.position"
+        )
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["txid"], []).append(row["type"].rpartition(".")[2])
+        return found
+
+    async def last_body(self, txid: str, type_: str = "deposit") -> dict[str, Any]:
+        """Return the `data` of the last v2 event of a transaction's deposit (or transfer)."""
+        (row,) = await self.fetch(
+            "select e.body_v2 from events e join transactions t on t.uid = e.resource_id "
+            "where t.tx_hash = $1 and t.type = $2 order by e.position desc limit 1",
+            bytes.fromhex(txid),
+            type_.upper(),
+        )
+        found: dict[str, Any] = orjson.loads(row["body_v2"])["data"]
+        return found
+
+    async def tells(self, txid: str, *names: str, type_: str = "deposit", seconds: float = 20) -> None:
+        """Wait until just this was told of a transaction's deposit (or transfer), in this order."""
+        told: list[str] = []
+
+        async def is_told() -> bool:
+            nonlocal told
+            told = await self.story(txid, type_)
+            return told == [*names]
+
+        try:
+            await until(is_told, f"{txid} tells {names}", seconds)
+        except BaseException as error:
+            error.add_note(f"told of it: {told}")
+            raise
+
+
+@asynccontextmanager
+async def utxo_house(
+    node: UtxoDaemon,
+    url: str,
+    *,
+    others: Sequence[UtxoDaemon] = (),
+    node_urls: Sequence[str] = (),
+    zmq: Sequence[str] = (),
+    node_timeout: float = 5,
+    backoff: Backoff | None = None,
+    **changes: object,
+) -> AsyncIterator[UtxoHouse]:
+    """Open a house on a fresh database; `changes` go into the definition of the daemon's regtest chain.
+
+    The pool has the node, or what stands before it at `node_urls`, and then the `others`.
+    """
+    name = "litecoin-regtest" if isinstance(node, Litecoind) else "bitcoin-regtest"
+    definition = load_chains()[name].model_copy(update={"poll_seconds": POLL_SECONDS} | changes)
+    async with Database.open(url) as database:
+        surroundings = Surroundings(now, time.monotonic, random.random)
+        urls = [*(node_urls or [node.url]), *(other.url for other in others)]
+        endpoints = [Endpoint(f"node {number}", one) for number, one in enumerate(urls, start=1)]
+        pool = open_utxo_pool(definition, endpoints, surroundings, timeout=node_timeout, backoff=backoff)
+        try:
+            yield UtxoHouse(database, definition, url, node, pool, zmq)
+        finally:
+            await pool.close()
+
+
+@asynccontextmanager
+async def following_utxo(home: UtxoHouse) -> AsyncIterator[None]:
+    """Follow the chain and its mempool meanwhile, and look back; whatever ended one of the parts fails the test."""
+    tasks = [asyncio.ensure_future(part()) for part in home.parts()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+
+async def caught_up(home: UtxoHouse) -> None:
+    """Wait until our cursor is the node's tip, by hash."""
+
+    async def at_tip() -> bool:
+        return await home.cursor() >= 0 and await home.cursor_hash() == await home.node.block_hash()
+
+    await until(at_tip, "the cursor is the node's tip")
