@@ -25,8 +25,8 @@ setup: .venv/.installed ## install Chainbell and its pinned dependencies into .v
 nodes: setup ## fetch anvil, bitcoind and litecoind into .nodes
 	@$(BIN)/python tools/install-nodes >&2
 
-demo: setup ## the main job on a development chain, live; ARGS=--once ends by itself
-	@$(BIN)/python tools/install-nodes anvil >&2
+demo: setup ## the main job on development chains, live; ARGS=--once ends by itself
+	@$(BIN)/python tools/install-nodes anvil bitcoind >&2
 	@$(BIN)/chainbell demo $(ARGS)
 
 run: setup ## start Chainbell with the settings in the environment and .env

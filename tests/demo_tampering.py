@@ -10,19 +10,21 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from chainbell.demo.main import demo
 from chainbell.demo.receiver import Arrival
 
 
 class Withheld:
-    """Lose the first legacy success: it is answered as received, and never seen."""
+    """Lose the first webhook of an event: it is answered as received, and never seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: str) -> None:
+        self.event = event
         self.done = False
 
     def __call__(self, arrival: Arrival) -> Sequence[Arrival]:
-        if not self.done and _event(arrival) == "transaction.success":
+        if not self.done and _event(arrival) == self.event:
             self.done = True
             return ()
         return (arrival,)
@@ -74,7 +76,9 @@ class Forged:
 
 
 FAULTS: dict[str, Callable[[], Callable[[Arrival], Sequence[Arrival]]]] = {
-    "withheld": Withheld,
+    "withheld": partial(Withheld, "transaction.success"),
+    "unreplaced": partial(Withheld, "transaction.deposit.replaced"),
+    "unretracted": partial(Withheld, "transaction.deposit.reverted"),
     "doubled": Doubled,
     "swapped": Swapped,
     "forged": Forged,

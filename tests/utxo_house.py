@@ -77,7 +77,7 @@ class UtxoHouse(Books):
         mempool = MempoolFollower(self.definition, self.pool, tracker, leading=leading, wake=self.mempool_wake, clock=now)
         scans = ScanStore(self.database)
         states = NodeStates(self.database)
-        parts = [
+        parts: list[Part] = [
             follower.run,
             mempool.run,
             BackScanner(self.definition, self.pool, scans, tracker, leading=leading, clock=now).run,
@@ -114,20 +114,23 @@ class UtxoHouse(Books):
         return str(row["cursor_hash"].hex())
 
     async def story(self, txid: str, type_: str = "deposit") -> list[str]:
-        """Return what was told of the one deposit (or transfer) of a transaction, in order; nothing where there is none."""
+        """Return what was told of the deposits (or transfers) of a transaction, in order.
+
+        Without `confirmation`, of which a catch-up jumps over some.
+        """
         rows = await self.fetch(
             "select e.type from events e join transactions t on t.uid = e.resource_id "
-            "where t.tx_hash = $1 and t.type = $2 order by e.position",
+            "where t.tx_hash = $1 and t.type = $2 and e.type not like '%.confirmation' order by e.position",
             bytes.fromhex(txid),
             type_.upper(),
         )
         return [row["type"].rpartition(".")[2] for row in rows]
 
     async def stories(self) -> dict[str, list[str]]:
-        """Return what was told of each transaction, by txid, of all its records together."""
+        """Return what was told of each transaction, by txid, of all its records together, as `story`."""
         rows = await self.fetch(
             "select encode(t.tx_hash, 'hex') as txid, e.type from events e join transactions t on t.uid = e.resource_id "
-            "order by e.position"
+            "where e.type not like '%.confirmation' order by e.position"
         )
         found: dict[str, list[str]] = {}
         for row in rows:

@@ -1,4 +1,4 @@
-"""`chainbell demo` as a user runs it: the installed command, a real anvil, the embedded PostgreSQL."""
+"""`chainbell demo` as a user runs it: the installed command, a real anvil and bitcoind, the embedded PostgreSQL."""
 
 import contextlib
 import json
@@ -25,11 +25,16 @@ GONE_WITHIN = 20.0
 V2 = "transaction.deposit."
 PAID = ["created", "awaiting_confirmation", "confirmation", "confirmation", "success"]
 REORGANISED = [*PAID[:3], "pending", *PAID[1:]]
+LOW_FEE = ["created", "pending", "replaced", "replaced", "pending", "replaced", "replaced"]
+FEE_BUMP = ["created", "pending", *PAID[1:], "reverted", "pending", *PAID[1:]]
+STORIES = (PAID, PAID, REORGANISED, LOW_FEE, FEE_BUMP)
 LEGACY = {
     "created": "incoming",
     "awaiting_confirmation": "awaiting_confirmation",
     "pending": "pending",
     "success": "success",
+    "replaced": "failed",
+    "reverted": "failed",
 }
 
 pytestmark = pytest.mark.timeout(180)
@@ -123,14 +128,22 @@ def test_once_tells_the_whole_story_and_leaves_nothing(scratch: Path) -> None:
     for line in lines:
         told[line["ref"], line["version"]].append(line)
     refs = list(dict.fromkeys(line["ref"] for line in lines))
-    assert len(refs) == 3
-    for ref, names in zip(refs, (PAID, PAID, REORGANISED), strict=True):
+    for ref, names in zip(refs, STORIES, strict=True):
         current, legacy = told[ref, 2], told[ref, 1]
         assert [line["event"] for line in current] == [V2 + name for name in names]
         assert [line["sequence"] for line in current] == list(range(1, len(names) + 1))
         assert [line["event"] for line in legacy] == [f"transaction.{LEGACY[n]}" for n in names if n in LEGACY]
-        assert current[-1]["status"] == legacy[-1]["status"] == "SUCCESS"
-    assert [told[ref, 2][0]["assetType"] for ref in refs] == ["ETH_ANVIL", "DEMO_ANVIL", "ETH_ANVIL"]
+        ends = ("REPLACED", "FAILED") if names is LOW_FEE else ("SUCCESS", "SUCCESS")
+        assert (current[-1]["status"], legacy[-1]["status"]) == ends
+        assert current[-1]["final"] is True
+    bitcoins = ["BTC_BITCOIN_REGTEST"] * 2
+    assert [told[ref, 2][0]["assetType"] for ref in refs] == ["ETH_ANVIL", "DEMO_ANVIL", "ETH_ANVIL", *bitcoins]
+    low_fee, fee_bump = (told[ref, 2] for ref in refs[3:])
+    first, second = low_fee[0]["hash"], fee_bump[0]["hash"]
+    replaced = [line for line in low_fee if line["status"] == "REPLACED"]
+    assert [(line["replacedBy"], line["final"]) for line in replaced] == [(second, False), (second, True)] * 2
+    assert all(line["replaces"] == first for line in fee_bump if line["status"] == "PENDING")
+    assert len({line["blockHash"] for line in fee_bump if line["status"] == "SUCCESS"}) == 2
     assert len({(line["version"], line["webhookId"]) for line in lines}) == len(lines)
     assert_nothing_left(scratch)
 
@@ -141,6 +154,8 @@ def test_once_tells_the_whole_story_and_leaves_nothing(scratch: Path) -> None:
         ("withheld", "v1, coin deposit: missing transaction.success"),
         ("doubled", "arrived 2 times, must arrive once"),
         ("swapped", "v2, coin deposit: out of order"),
+        ("unreplaced", "v2, low fee deposit: missing transaction.deposit.replaced"),
+        ("unretracted", "v2, fee bump deposit: missing transaction.deposit.reverted"),
         ("forged", "bad signature: standardwebhooks says: No matching signature found"),
     ],
 )
@@ -154,11 +169,11 @@ def test_once_fails_when_a_webhook_is_not_as_it_must_be(scratch: Path, fault: st
 
 
 def test_killed_in_the_middle_it_leaves_nothing(scratch: Path) -> None:
-    """SIGKILL of the demo alone takes anvil, Chainbell, PostgreSQL and the folder with it."""
+    """SIGKILL of the demo alone takes anvil, bitcoind, Chainbell, PostgreSQL and the folder with it."""
     with on_a_terminal(scratch) as (demo, shows):
         wait_for(lambda: shows("AWAITING_CONFIRMATION"), "a deposit is shown", STARTS_WITHIN)
         running = "\n".join(processes_of(scratch))
-        assert all(name in running for name in ("anvil", "chainbell run", "postgres"))
+        assert all(name in running for name in ("anvil", "bitcoind", "chainbell run", "postgres"))
         demo.kill()
         demo.wait()
         assert_nothing_left(scratch)

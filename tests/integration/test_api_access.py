@@ -108,8 +108,9 @@ async def test_what_another_mode_has_is_not_there(database_url: str) -> None:
                     assert _is_refused(await client.get(path), HTTPStatus.NOT_FOUND)
                 for path in ("/v2/transactions", "/v2/events", "/v2/deliveries"):
                     assert (await client.get(path)).json()["items"] == []
-        assert await _names(house, keys[0]) >= {"ethereum", "base"}
-        assert await _names(house, keys[1]) == {"anvil", "sepolia"}
+        of_mode = {mode: {name for name, chain in house.services.chains.items() if chain.mode is mode} for mode in Mode}
+        assert await _names(house, keys[0]) == of_mode[Mode.LIVE]
+        assert await _names(house, keys[1]) == of_mode[Mode.TEST]
 
 
 async def _names(house: ApiHouse, key: str) -> set[str]:

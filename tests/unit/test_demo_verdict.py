@@ -6,14 +6,34 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chainbell.demo.script import COIN, DEPOSITS, REORGANISED, SCRIPT, TOKEN, Deposit, rings
-from chainbell.demo.verdict import Expected, judge
+from chainbell.demo.expected import Expected
+from chainbell.demo.script import BUMPED, CHEAP, COIN, DEPOSITS, REORGANISED, SCRIPT, TOKEN, Deposit, Network, Ring, rings
+from chainbell.demo.stage import Standing
+from chainbell.demo.verdict import judge
 from chainbell.demo.webhook import Webhook, read_webhook, to_line
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 HASHES = {deposit: f"0x{number:064x}" for number, deposit in enumerate(DEPOSITS, start=1)}
-ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
-EXPECTED = Expected(rings(SCRIPT), HASHES, ADDRESS)
+ADDRESSES = {Network.ANVIL: "0x5FbDB2315678afecb367f032d93F642f64180aa3", Network.BITCOIN: "bcrt1qwatched"}
+BLOCKS = {deposit: [f"{tx}01", f"{tx}02"] for deposit, tx in HASHES.items()}
+STANDINGS = {
+    COIN: Standing(BLOCKS[COIN][0], 9),
+    TOKEN: Standing(BLOCKS[TOKEN][0], 8),
+    REORGANISED: Standing(BLOCKS[REORGANISED][1], 3),
+    CHEAP: Standing(None, 0, HASHES[BUMPED], 3),
+    BUMPED: Standing(BLOCKS[BUMPED][1], 3),
+}
+EXPECTED = Expected(rings(SCRIPT), HASHES, ADDRESSES, BLOCKS, STANDINGS)
+
+
+def hash_of(deposit: Deposit | None) -> str | None:
+    """Return the transaction of a deposit, of none for none."""
+    return None if deposit is None else HASHES[deposit]
+
+
+def block_of(ring: Ring) -> str | None:
+    """Return the block that an event tells."""
+    return BLOCKS[ring.deposit][ring.inclusion - 1] if ring.inclusion else None
 
 
 def perfect() -> list[Webhook]:
@@ -37,13 +57,18 @@ def perfect() -> list[Webhook]:
             required=3,
             amount=ring.deposit.wire_amount,
             asset_type=ring.deposit.asset_type,
-            address=ADDRESS,
+            address=ADDRESSES[ring.deposit.network],
             tx_hash=HASHES[ring.deposit],
+            block_hash=block_of(ring),
+            final=ring.final,
+            replaced_by=hash_of(ring.replaced_by),
+            replaces=hash_of(ring.replaces),
         )
         sent.append(common)
         if ring.v1 is not None:
-            legacy = replace(common, version=1, webhook_id=f"{event_id}_v1", event=ring.v1)
-            sent.append(replace(legacy, event_id=None, sequence=None, confirmations=None, required=None))
+            legacy = replace(common, version=1, webhook_id=f"{event_id}_v1", event=ring.v1, status=ring.v1_status)
+            legacy = replace(legacy, event_id=None, sequence=None, confirmations=None, required=None)
+            sent.append(replace(legacy, block_hash=None, final=None, replaced_by=None, replaces=None))
     return sent
 
 
@@ -59,7 +84,7 @@ def test_a_perfect_run_is_acquitted() -> None:
 
 def test_nothing_received_is_a_complaint_for_each_event_of_each_version() -> None:
     """Silence is never a success."""
-    complaints = judge(EXPECTED, [])
+    complaints = judge(replace(EXPECTED, standings={}), [])
     assert len(complaints) == len(perfect())
     assert all("missing" in complaint for complaint in complaints)
 
@@ -160,15 +185,76 @@ def test_a_transaction_that_nobody_made_is_noticed() -> None:
         ({"status": "PENDING"}, "unexpected transaction.deposit.success #5 (PENDING"),
         ({"required": 1}, "requiredConfirmation is 1, must be 3"),
         ({"event_id": "evt_other"}, "id is evt_other"),
+        ({"block_hash": "0x0"}, "blockHash is 0x0, must be"),
+        ({"block_hash": None}, "blockHash is None, must be"),
+        ({"final": False}, "final is False, must be True"),
+        ({"replaced_by": "0x0"}, "replacedBy is 0x0, must be None"),
         ({"confirmations": 2}, "unexpected transaction.deposit.success #5 (SUCCESS, 2 confirmations)"),
     ],
 )
-def test_wrong_facts_are_noticed(change: dict[str, str | int], words: str) -> None:
+def test_wrong_facts_are_noticed(change: dict[str, str | int | None], words: str) -> None:
     """Every member that the demo can know from the chain is compared."""
     received = perfect()
     place = index(received, "transaction.deposit.success")
     received[place] = replace(received[place], **change)  # type: ignore[arg-type]  # one value of the right type each
     assert any(words in line for line in judge(EXPECTED, received))
+
+
+@pytest.mark.parametrize(
+    ("deposit", "event", "change", "words"),
+    [
+        (CHEAP, "replaced", {"replaced_by": None}, f"replacedBy is None, must be {HASHES[BUMPED]}"),
+        (CHEAP, "replaced", {"final": True}, "final is True, must be False"),
+        (CHEAP, "replaced", {"status": "DROPPED"}, "missing transaction.deposit.replaced #3 (REPLACED"),
+        (BUMPED, "pending", {"replaces": None}, f"replaces is None, must be {HASHES[CHEAP]}"),
+        (BUMPED, "pending", {"block_hash": BLOCKS[BUMPED][0]}, "must be None"),
+        (BUMPED, "reverted", {"block_hash": BLOCKS[BUMPED][0]}, "must be None"),
+        (BUMPED, "reverted", {"status": "PENDING"}, "missing transaction.deposit.reverted #7 (REVERTED"),
+    ],
+)
+def test_wrong_facts_of_a_fee_bump_are_noticed(
+    deposit: Deposit, event: str, change: dict[str, str | bool | None], words: str
+) -> None:
+    """The two payments must name each other, and what is taken back names no block."""
+    received = perfect()
+    place = index(received, f"transaction.deposit.{event}", deposit)
+    received[place] = replace(received[place], **change)  # type: ignore[arg-type]  # one value of the right type each
+    assert any(words in line for line in judge(EXPECTED, received))
+
+
+def test_a_second_success_must_name_the_block_of_the_new_chain() -> None:
+    """After the reorg the block that was given up is told no more."""
+    received = perfect()
+    place = max(place for place, hook in enumerate(received) if hook.status == "SUCCESS" and hook.version > 1)
+    received[place] = replace(received[place], block_hash=BLOCKS[BUMPED][0])
+    complaints = judge(EXPECTED, received)
+    assert (
+        f"v2, fee bump deposit: the last blockHash told is {BLOCKS[BUMPED][0]}, its node says {BLOCKS[BUMPED][1]}"
+        in complaints
+    )
+
+
+@pytest.mark.parametrize(
+    ("deposit", "standing", "words"),
+    [
+        (COIN, Standing(None), "v2, coin deposit: the last status told is SUCCESS, its node says PENDING"),
+        (COIN, Standing(None), "v1, coin deposit: the last status told is SUCCESS, its node says PENDING"),
+        (TOKEN, Standing(BLOCKS[TOKEN][0], 2), "its node says AWAITING_CONFIRMATION"),
+        (REORGANISED, Standing(BLOCKS[REORGANISED][0], 3), "the last blockHash told is"),
+        (CHEAP, Standing(None), "v2, low fee deposit: the last status told is REPLACED, its node says PENDING"),
+        (CHEAP, Standing(None, 0, HASHES[BUMPED], 0), "the last final told is True, its node says False"),
+        (CHEAP, Standing(None, 0, HASHES[COIN], 3), f"the last replacedBy told is {HASHES[BUMPED]}, its node says"),
+        (
+            BUMPED,
+            Standing(None, 0, HASHES[CHEAP], 3),
+            "v1, fee bump deposit: the last status told is SUCCESS, its node says FAILED",
+        ),
+    ],
+)
+def test_what_a_node_says_otherwise_is_noticed(deposit: Deposit, standing: Standing, words: str) -> None:
+    """A run that follows the script is not acquitted when the chain is not as it was told."""
+    expected = replace(EXPECTED, standings={**STANDINGS, deposit: standing})
+    assert any(words in line for line in judge(expected, perfect()))
 
 
 @pytest.mark.parametrize("change", [{"webhook_id": "evt_77_v1"}, {"webhook_id": "evt_0"}, {"ref": "trx_token"}])
@@ -183,7 +269,7 @@ def test_legacy_webhooks_must_tell_what_version_2_told(change: dict[str, str]) -
 def test_only_what_was_played_is_expected() -> None:
     """In the middle of the script nothing of the rest is missing."""
     played = rings(SCRIPT[:1])
-    assert judge(Expected(played, {COIN: HASHES[COIN]}, ADDRESS), perfect()[: 2 * len(played)]) == []
+    assert judge(Expected(played, {COIN: HASHES[COIN]}, ADDRESSES, BLOCKS), perfect()[: 2 * len(played)]) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"data": 1}', b'{"event": 5, "sequence": true}', b"null"])

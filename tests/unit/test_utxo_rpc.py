@@ -26,6 +26,26 @@ KEY = "0123456789abcdef0123456789abcdef"
 HASH = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 PARENT = "00" * 31 + "07"
 
+NAMES = [
+    "hash",
+    "height",
+    "vin",
+    "txid",
+    "vout",
+    "prevout",
+    "value",
+    "scriptPubKey",
+    "hex",
+    "amount",
+    "blocks",
+    "error",
+    "id",
+]
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(NAMES), inner),
+)
+
 
 def old(number: object, result: object = 1, error: object = None) -> dict[str, Any]:
     return {"result": result, "error": error, "id": number}
@@ -149,10 +169,7 @@ def test_prevouts_are_held_to_the_inputs() -> None:
             prevouts(told, others)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
-    st.sampled_from(["hash", "height", "vin", "txid", "vout", "prevout", "value", "scriptPubKey", "hex", "amount", "blocks"]),
-    inner,
-)))  # fmt: skip
+@given(ANY_JSON)
 def test_any_json_is_read_or_refused(answer: object) -> None:
     """Whatever JSON a node answers, it is read, or refused as a bad answer."""
     for read in (

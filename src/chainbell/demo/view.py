@@ -26,7 +26,7 @@ _PREFIX = re.compile(r"0x|bc(rt)?1|tb1|")
 """What all hashes or addresses of a kind begin with."""
 _HEAD, _TAIL = 4, 4
 """Characters that are shown behind the prefix and at the end."""
-_DEPOSIT_WIDTH = 14
+_DEPOSIT_WIDTH = 16
 _FRAME_ROWS = 7
 """Rows of headline and table that belong to no deposit, and one to spare."""
 _ROOMY_ROWS = 44

@@ -66,3 +66,5 @@ class ScannedWatch:
 
     watch: Watch
     notify: bool
+    late: bool = False
+    """Whether the blocks are read again for what the follower could not see yet: what is found there is no history."""

@@ -55,7 +55,7 @@ returning *
 """
 
 _SCANNED = """
-select a.*, bool_or(s.notify) as notify
+select a.*, bool_or(s.notify) as notify, bool_or(s.seeding) as late
 from unnest($2::bytea[]) as wanted (address) join addresses a using (address) join scans s on s.id = any($3::uuid[])
 where a.chain = $1 and a.removed_at is null and (
     exists (select from scan_addresses m where m.scan_id = s.id and m.address_id = a.id)
@@ -133,7 +133,7 @@ async def scanned_among(
     found: dict[bytes, ScannedWatch] = {}
     for portion in chunks(addresses):
         rows = await connection.fetch(_SCANNED, chain, portion, list(scan_ids))
-        found |= {row["address"]: ScannedWatch(to_watch(row), row["notify"]) for row in rows}
+        found |= {row["address"]: ScannedWatch(to_watch(row), row["notify"], row["late"]) for row in rows}
     return found
 
 

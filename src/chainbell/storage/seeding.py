@@ -40,7 +40,7 @@ where o.chain = $1 and o.script = seeded.script and o.block_height <= $3 and o.g
 """
 
 _SEEDED = """
-update addresses set seeded_height = $2, outgoing_from = case when $3 then $2 + 1 end
+update addresses set seeded_height = $2::bigint, outgoing_from = case when $3 then $2::bigint + 1 end
 where id = any($1::uuid[]) and removed_at is null and outgoing_from is null and seeded_height is null
 returning id
 """

@@ -91,10 +91,10 @@ def _paid(past: Past, block: ScannedBlock) -> dict[bytes, Fee]:
 
 
 def _newborn(past: Past, sighting: matching.Sighting, height: int, now: datetime) -> Transaction:
-    """Return the record of something below the cursor; where the watch covers its block, it is told late, and no history."""
+    """Return the record of something below the cursor: history, or told late where its watch reaches down to it."""
     key = matching.asset_key(sighting, past.assets)
     newborn = matching.newborn(sighting, past.chain, key, past.asset_ids[key], now)
     scanned = past.scanned[sighting.side.address]
-    if height >= scanned.watch.watched_from:
+    if scanned.late and height >= scanned.watch.watched_from:
         return newborn
     return replace(newborn, historical_until=scanned.watch.watched_from, silent=not scanned.notify)

@@ -11,6 +11,7 @@ from typing import Generic
 
 import structlog
 
+from chainbell.domain.address import format_hash
 from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, UnavailableError
@@ -124,7 +125,8 @@ class Follower(Generic[N]):
             await self._trouble.report(f"the node has not reached start_height {self._definition.start_height} yet")
             return False
         if await self._ledger.start(self._definition, identity.genesis_hash, first, self._clock()):
-            self._log.info("chain started", height=first.cursor.height, block=format_hash(self._definition.kind, first.cursor.hash))
+            block = format_hash(self._definition.kind, first.cursor.hash)
+            self._log.info("chain started", height=first.cursor.height, block=block)
             reached(Checkpoint.CHAIN_STARTED)
         return True
 
@@ -267,7 +269,8 @@ class Follower(Generic[N]):
                 return await self._retract(lead, node, ancestor)
             case ReadParent(parent):
                 block = passed[-1].height
-                return self._nowhere(lead, f"the node shows block {block}, and does not know its parent 0x{parent.hex()}")
+                unknown = format_hash(self._definition.kind, parent)
+                return self._nowhere(lead, f"the node shows block {block}, and does not know its parent {unknown}")
             case TooDeep(height):
                 trouble = (
                     f"the node's chain left ours below height {height}: a reorg deeper than reorg_limit "

@@ -68,7 +68,9 @@ class BlockReader:
         numbered = [*enumerate(await self.hashes(first, last), first)]
         parts = [numbered[start : start + AT_ONCE] for start in range(0, len(numbered), AT_ONCE)]
         blocks: list[UtxoBlock] = []
-        for part, found in zip(parts, await in_order([partial(self._some, part) for part in parts], IN_FLIGHT), strict=True):
+        for part, found in zip(
+            parts, await in_order([partial(self._some, first, part) for part in parts], IN_FLIGHT), strict=True
+        ):
             blocks += found
             if len(found) < len(part):
                 break
@@ -86,12 +88,12 @@ class BlockReader:
         read = await in_order([partial(self._some_revealed, part) for part in parts], IN_FLIGHT)
         return [block for part in read for block in part]
 
-    async def _some(self, numbered: Sequence[tuple[int, bytes]]) -> list[UtxoBlock]:
+    async def _some(self, first: int, numbered: Sequence[tuple[int, bytes]]) -> list[UtxoBlock]:
         answers = await self._raw([block_hash for _, block_hash in numbered])
         blocks: list[UtxoBlock] = []
         for (height, block_hash), answer in zip(numbered, answers, strict=True):
             if isinstance(answer, RpcError):
-                self._require_only_missing(answer, height, alone=height == numbered[0][0])
+                self._require_only_missing(answer, height, alone=height == first)
                 break
             with answered_by(self._name):
                 block = scan_block(octets(answer), height, auxpow=self._form.auxpow, mweb=self._form.mweb)

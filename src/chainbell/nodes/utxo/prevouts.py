@@ -29,8 +29,8 @@ class Learned:
     """When this was learned; another number may mean another server, or another start of it."""
     undo: bool | None = None
     """Whether it tells what a transaction in a block spends; None: not tried yet."""
-    index: bool | None = None
-    """Whether it has an index of all transactions."""
+    index: bool = False
+    """Whether it has an index of all transactions, finished or not."""
 
 
 class PrevoutReader:
@@ -51,14 +51,16 @@ class PrevoutReader:
             NodeError: the node did not answer usably, or can tell only later.
 
         """
-        self._forget_another_node()
         hashes = frozenset(wanted)
         homes = [(block, each) for block in blocks for each in block.transactions if each.hash in hashes]
         found: dict[bytes, Prevout] = {}
         self._take(found, homes, {each.hash: each for block in blocks for each in block.transactions})
-        await self._from_undo(found, [(block, each) for block, each in homes if _missing(found, [each])])
-        lacking = _missing(found, [each for _, each in homes])
-        if lacking and await self._has_index():
+        homes_lacking = [(block, each) for block, each in homes if _missing(found, [each])]
+        if homes_lacking:
+            await self._learn()
+            await self._from_undo(found, homes_lacking)
+        lacking = _missing(found, [each for _, each in homes_lacking])
+        if lacking and self._learned.index:
             await self._from_transactions(found, lacking)
         return {each.hash: _collected(found, each) for _, each in homes}
 
@@ -79,10 +81,6 @@ class PrevoutReader:
             await self._from_unspents(found, lacking)
             await self._from_transactions(found, _missing(found, transactions))
         return {each.hash: _collected(found, each) for each in transactions if not _missing(found, [each])}
-
-    def _forget_another_node(self) -> None:
-        if self._learned.connections != self._connections():
-            self._learned = Learned(self._connections())
 
     def _take(
         self,
@@ -110,15 +108,21 @@ class PrevoutReader:
                 found |= {point: each for point, each in zip(transaction.outpoints, told, strict=True) if each is not None}
                 self._learned = replace(self._learned, undo=None not in told)
 
-    async def _has_index(self) -> bool:
-        """Whether to ask for transactions by their txid alone; one that cannot say is asked."""
-        if self._learned.index is None:
-            (answer,) = await self._each([("getindexinfo", [])])
-            if isinstance(answer, RpcError) and answer.code == _NO_METHOD:
-                answer = {"txindex": None}
-            with answered_by(self._name):
-                self._learned = replace(self._learned, index="txindex" in members(refuse_errors(answer)))
-        return bool(self._learned.index)
+    async def _learn(self) -> None:
+        """Look whether to ask for transactions by their txid alone, unless undo data tells everything.
+
+        That is asked each time: a node that was started anew may have an index now, and a newer version. One that cannot
+        say is taken to have one.
+        """
+        if self._learned.undo and self._learned.connections == self._connections():
+            return
+        (answer,) = await self._each([("getindexinfo", [])])
+        if isinstance(answer, RpcError) and answer.code == _NO_METHOD:
+            answer = {"txindex": None}
+        with answered_by(self._name):
+            index = "txindex" in members(refuse_errors(answer))
+        same = self._learned.connections == self._connections()
+        self._learned = Learned(self._connections(), self._learned.undo if same else None, index)
 
     async def _from_transactions(self, found: dict[bytes, Prevout], lacking: Sequence[bytes]) -> None:
         """Read the transactions that made the outputs, where the node has them in its index or in its mempool."""

@@ -1,0 +1,255 @@
+"""What a chain of the Bitcoin family itself says of watched scripts, by its node's JSON.
+
+Imports nothing from chainbell: it is the judge. Scripts and hashes are hex, as the node writes them; amounts are satoshis.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from tests.bitcoin import UtxoDaemon, satoshis
+
+SPEND = -1
+"""Position of a transfer that is no single output."""
+PEG_OUTS = "witness_mweb_hogaddr"
+"""Type of the first output of Litecoin's HogEx."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """A script that was registered."""
+
+    account: str
+    change: bool
+    since: int
+    """Lowest height whose block of the best chain was committed after it was registered."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Truth:
+    """One side of a movement, as the best chain has it now."""
+
+    type: str
+    hash: str
+    position: int
+    address: str
+    amount: int
+    counterparty: str | None
+    senders: tuple[str, ...]
+    block: str
+    status: str
+    fee: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output as the node tells it."""
+
+    script: str
+    amount: int
+    type: str
+
+
+@dataclass(slots=True)
+class Judge:
+    """Reads blocks, each once, and tells what follows from them for watched scripts."""
+
+    node: UtxoDaemon
+    required: int
+    coinbase_maturity: int
+    pegout_maturity: int = 0
+    watched: dict[str, Watched] = field(default_factory=dict)
+    outputs: dict[tuple[str, int], Output] = field(default_factory=dict)
+    """Every output of every block that was read, by txid and index."""
+    spenders: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    """Which transaction of the best chain spends an output, and at which height."""
+    _blocks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _chain: list[str] = field(default_factory=list)
+
+    @property
+    def height(self) -> int:
+        return len(self._chain) - 1
+
+    def block_of(self, height: int) -> dict[str, Any]:
+        return self._blocks[self._chain[height]]
+
+    async def read(self) -> None:
+        """Read the best chain as it is now."""
+        tip = await self.node.block_hash()
+        fresh: list[str] = []
+        block_hash, height = tip, None
+        while height is None or height >= 0:
+            if block_hash not in self._blocks:
+                self._take(await self.node.block(block_hash))
+            height = int(self._blocks[block_hash]["height"])
+            if height < len(self._chain) and self._chain[height] == block_hash:
+                break
+            fresh.append(block_hash)
+            if height == 0:
+                break
+            block_hash = self._blocks[block_hash]["previousblockhash"]
+        kept = int(self._blocks[block_hash]["height"]) + (0 if block_hash in fresh else 1)
+        self._chain[kept:] = reversed(fresh)
+        assert await self.node.block_hash() == tip, "the chain moved while it was read"
+        self._note_spenders()
+
+    def _take(self, block: dict[str, Any]) -> None:
+        self._blocks[block["hash"]] = block
+        for told in block["tx"]:
+            for out in told["vout"]:
+                script = out["scriptPubKey"]
+                self.outputs[told["txid"], int(out["n"])] = Output(
+                    script["hex"], satoshis(Decimal(out["value"])), script["type"]
+                )
+
+    def _note_spenders(self) -> None:
+        self.spenders = {
+            spent: (told["txid"], height)
+            for height, block_hash in enumerate(self._chain)
+            for told in self._blocks[block_hash]["tx"]
+            for spent in spent_by(told)
+        }
+
+    def truths(self) -> list[Truth]:
+        """Return every record that must stand in a block of the best chain, sorted."""
+        return sorted(
+            truth
+            for height in range(self.height + 1)
+            for told in self.block_of(height)["tx"]
+            for truth in self._of(told, height)
+        )
+
+    def unspents(self) -> dict[tuple[str, int], Output]:
+        """Return the unspent outputs of watched scripts on the best chain, by these very blocks."""
+        return {
+            (told["txid"], int(out["n"])): output
+            for block_hash in self._chain
+            for told in self._blocks[block_hash]["tx"]
+            for out in told["vout"]
+            if (output := self.outputs[told["txid"], int(out["n"])]).script in self.watched
+            and output.amount > 0
+            and (told["txid"], int(out["n"])) not in self.spenders
+        }
+
+    def is_coinbase(self, txid: str) -> bool:
+        """Tell whether a transaction of any block that was read is its coinbase."""
+        return any(block["tx"][0]["txid"] == txid for block in self._blocks.values())
+
+    def types_paid(self) -> Counter[str]:
+        """Count the script types of outputs to watched scripts on the best chain, as the node names them."""
+        return Counter(self.outputs[key].type for key in self._all_outputs() if self.outputs[key].script in self.watched)
+
+    def types_spent(self) -> Counter[str]:
+        """Count the script types of watched outputs that the best chain spends."""
+        spent = (self.outputs[key] for key in self.spenders)
+        return Counter(output.type for output in spent if output.script in self.watched)
+
+    def types_of_recipients(self) -> Counter[str]:
+        """Count the script types that transactions of the best chain pay to which spend watched outputs."""
+        return Counter(
+            self.outputs[told["txid"], int(out["n"])].type
+            for block_hash in self._chain
+            for told in self._blocks[block_hash]["tx"]
+            if any(self.outputs[spent].script in self.watched for spent in spent_by(told))
+            for out in told["vout"]
+        )
+
+    def _all_outputs(self) -> Iterator[tuple[str, int]]:
+        for block_hash in self._chain:
+            for told in self._blocks[block_hash]["tx"]:
+                yield from ((told["txid"], int(out["n"])) for out in told["vout"])
+
+    def _of(self, told: dict[str, Any], height: int) -> list[Truth]:
+        watched = {script: watch for script, watch in self.watched.items() if watch.since <= height}
+        spent = [self.outputs[key] for key in spent_by(told)]
+        made = [self.outputs[told["txid"], int(out["n"])] for out in told["vout"]]
+        is_made_by_block = "coinbase" in told["vin"][0] or made[0].type == PEG_OUTS
+        maturity = self.coinbase_maturity if "coinbase" in told["vin"][0] else self.pegout_maturity
+        depth = self.height - height + 1
+        settled = depth >= max(self.required, maturity if is_made_by_block else 0)
+        reading = _Reading(told["txid"], () if is_made_by_block else spent, made, watched)
+        return [
+            Truth(
+                type_,
+                told["txid"],
+                position,
+                address,
+                amount,
+                counterparty,
+                reading.senders,
+                self._chain[height],
+                "SUCCESS" if settled else "AWAITING_CONFIRMATION",
+                reading.fee if type_ == "TRANSFER" and reading.payer == address else None,
+            )
+            for type_, position, address, amount, counterparty in reading.sides()
+        ]
+
+
+class _Reading:
+    """One transaction by section 5 of the design: who pays, what is change, what leaves and what arrives."""
+
+    def __init__(
+        self, txid: str, spent: Sequence[Output], made: Sequence[Output], watched: dict[str, Watched]
+    ) -> None:
+        self.txid = txid
+        self._spent, self._made, self._watched = spent, made, watched
+        self._payers: dict[str, str] = {}
+        for output in spent:
+            if output.script in watched:
+                self._payers.setdefault(watched[output.script].account, output.script)
+
+    @property
+    def payer(self) -> str | None:
+        """The first script spent, where all inputs belong to one account."""
+        alone = len(self._payers) == 1 and all(output.script in self._watched for output in self._spent)
+        return next(iter(self._payers.values())) if alone else None
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(output.script for output in self._spent))[:100]
+
+    @property
+    def fee(self) -> int:
+        return sum(output.amount for output in self._spent) - sum(output.amount for output in self._made)
+
+    def _is_change(self, output: Output) -> bool:
+        watch = self._watched.get(output.script)
+        if watch is None:
+            return False
+        spent_from = any(output.script == spent.script for spent in self._spent)
+        return spent_from or (watch.change and watch.account in self._payers)
+
+    def sides(self) -> Iterator[tuple[str, int, str, int, str | None]]:
+        """Yield type, position, watched script, amount and counterparty of each record."""
+        first = self._spent[0].script if self._spent else None
+        for index, output in enumerate(self._made):
+            if output.script in self._watched and output.amount > 0 and not self._is_change(output):
+                yield "DEPOSIT", index, output.script, output.amount, first
+        if self.payer is None:
+            for account, payer in self._payers.items():
+                yield "TRANSFER", SPEND, payer, self._net(account), None
+            return
+        leaving = [
+            (index, output)
+            for index, output in enumerate(self._made)
+            if output.amount > 0 and not self._is_change(output)
+        ]
+        for index, output in leaving:
+            yield "TRANSFER", index, self.payer, output.amount, output.script
+        if not leaving:
+            yield "TRANSFER", SPEND, self.payer, 0, None
+
+    def _net(self, account: str) -> int:
+        def of_account(output: Output) -> bool:
+            return output.script in self._watched and self._watched[output.script].account == account
+
+        put_in = sum(output.amount for output in self._spent if of_account(output))
+        back = sum(output.amount for output in self._made if of_account(output) and self._is_change(output))
+        return max(0, put_in - back)
+
+
+def spent_by(told: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return the outpoints that a transaction in the node's JSON spends, in order."""
+    return [(each["txid"], int(each["vout"])) for each in told["vin"] if "txid" in each]
