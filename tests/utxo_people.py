@@ -1,4 +1,4 @@
-"""Who pays and is paid on a random walk of the Bitcoin family: addresses of every script type, with keys in the node's wallet.
+"""Who pays and is paid on a random walk of the Bitcoin family: addresses of every script type, in the node's wallet.
 
 Imports nothing from chainbell.
 """

@@ -88,7 +88,7 @@ class Walk:
     def _shares(self, amount: int, payees: Sequence[Place]) -> list[tuple[Place, int]] | None:
         """Share an amount out among payees; data holds no value."""
         valued = [place for place in payees if place.kind != "data"]
-        if amount < LEAST * len(valued):
+        if not valued or amount < LEAST * len(valued):
             return None
         weights = [self.chance.random() + 0.05 for _ in valued]
         rest = amount - LEAST * len(valued)
@@ -110,6 +110,8 @@ class Walk:
     def _change_for(self, owner: str, coins: Sequence[Coin]) -> list[Place]:
         """Choose what becomes of the rest: an address for change, one that pays, another one, or nothing at all."""
         payers = [place for place in self.places if place.address in {coin.address for coin in coins}]
+        if not payers:
+            return []
         match self.chance.randrange(5):
             case 0 | 1:
                 return [self.chance.choice(self.owned_by(owner, change=True) or payers)]
@@ -148,7 +150,8 @@ class Walk:
     async def consolidation(self) -> Sent | None:
         owner = self.chance.choice("AB")
         coins = self.take(owner, 8)
-        return await self.pay("consolidation", coins, self._change_for(owner, coins)) if coins else None
+        kept = self._change_for(owner, coins) or self.owned_by(owner, change=False)[:1]
+        return await self.pay("consolidation", coins, kept) if coins else None
 
     async def internal(self) -> Sent | None:
         owner = self.chance.choice("AB")

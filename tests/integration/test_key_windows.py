@@ -84,11 +84,17 @@ async def test_a_wallet_that_is_watched_by_its_descriptor_pays_and_keeps_its_cha
     async with Bitcoind() as node, utxo_house(node, database_url) as home, following_utxo(home):
         await node.mine(1)
         await caught_up_utxo(home)
-        listed = (await node.rpc("listdescriptors"))["descriptors"]
-        (desc,) = [one["desc"] for one in listed if one["desc"].startswith("wpkh(") and not one["internal"]]
-        _, template = await _watch(home, desc.partition("#")[0].replace("/0/*", "/<0;1>/*"))
+        bodies = [
+            one["desc"].partition("#")[0].replace("/0/*", "/<0;1>/*")
+            for one in (await node.rpc("listdescriptors"))["descriptors"]
+            if not one["internal"]
+        ]
+        # Its change may be of any kind, whatever is paid.
+        keys = {body.partition("(")[0]: await _watch(home, body) for body in bodies}
+        key, template = keys["wpkh"]
         async with home.database.transaction() as connection:
-            handed = await hand_out(connection, NextAddress(home.definition.name), now())
+            handed = await hand_out(connection, NextAddress(home.definition.name, key.id), now())
+        assert keys.keys() == {"pkh", "sh", "wpkh", "tr"}
         first = await node.new_address()
         assert await node.script(first) == handed.address == derive(template, 0, 0, 1)[0]
         await node.mine(1, first)

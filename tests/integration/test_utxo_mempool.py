@@ -374,7 +374,7 @@ async def test_a_view_counts_only_at_our_cursor(bitcoind: Bitcoind, database_url
             await home.tells(txid, *WAITS)
         tracker, fence = home.tracker(), await home.fence()
         node = await home.pool.current()
-        at_cursor = await node.mempool([])
+        at_cursor = replace(await node.mempool([]), arrived=())
         await bitcoind.mine()
         ahead = await node.mempool([])
         for minutes in (0, 10):

@@ -9,6 +9,7 @@ from chainbell.api.documents import describe
 from chainbell.api.problems import answer_errors_with_problems
 from chainbell.api.routes import (
     addresses,
+    balances,
     bulk_addresses,
     chains,
     coverage,
@@ -25,7 +26,10 @@ from chainbell.api.services import ApiServices
 PREFIX = "/v2"
 BODY_LIMIT_BYTES = 1_000_000
 
-_RESOURCES = (addresses, bulk_addresses, keys, endpoints, transactions, events, deliveries, replays, scans, chains, coverage)
+_RESOURCES = (
+    *(addresses, balances, bulk_addresses, keys, endpoints, transactions, events, deliveries, replays, scans, chains),
+    coverage,
+)
 
 
 def create_api(services: ApiServices) -> FastAPI:

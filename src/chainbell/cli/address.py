@@ -84,6 +84,14 @@ def list_(
     addresses.show(chain, account, limit, cursor, as_json=as_json)
 
 
+@app.command(epilog=examples(f"chainbell address balance bitcoin {_SEGWIT}"))
+def balance(chain: ChainName, address: Address, *, as_json: AsJson = False) -> None:
+    """Show the coin that an address of the Bitcoin family holds, once what leaves it is covered."""
+    from chainbell.cli.work import balances
+
+    balances.show(chain, address, as_json=as_json)
+
+
 @app.command(epilog=examples(f"chainbell address remove ethereum {_ADDRESS}"))
 def remove(chain: ChainName, address: Address) -> None:
     """Stop new matches of an address. What is tracked already is told to the end."""

@@ -82,7 +82,7 @@ class ChainStatus:
     unsettled: int
     """Transactions that are told, but not final."""
     stranded: tuple[str, ...]
-    """uids of transactions that wait for a block for longer than the chain's ``drop_after``, oldest first: `MOST_STRANDED`."""
+    """uids of what waits for a block for longer than the chain's ``drop_after``, oldest first: `MOST_STRANDED`."""
     seeding: SeedingState | None
     """Addresses whose outgoing movements are not covered yet; None where there are none."""
 

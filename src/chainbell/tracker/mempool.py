@@ -55,10 +55,10 @@ async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen aga
     for transaction in scanned.transactions:
         _sight(transaction.hash, sightings[transaction.hash], ours, known, book, generation, now)
     await commit.save_spending([spending_of(found, None), Spending((), ancestors, None)])
-    await commit.note_shown(view.node, tracked)
-    await _bring_back(commit, view, book, generation)
+    back = await _bring_back(commit, view, book, generation)
     if view.loaded:
         await _drop_absent(commit, view, book, generation, drop_after, now)
+    await commit.note_shown(view.node, tracked | back)
     return None
 
 
@@ -90,15 +90,14 @@ def _rivals(known: Known, tx_hash: bytes, book: Book) -> Sequence[Transaction]:
     return [book.record(uid) for uid in known.displaces.get(tx_hash, ())]
 
 
-async def _bring_back(commit: ChainCommit, view: MempoolView, book: Book, generation: int) -> None:
-    """Show what the chain took back, and is in the mempool: it may have been there all the time, between two looks."""
-    back = [tx_hash for tx_hash in await commit.taken_back() if tx_hash in view.present]
-    if back:
-        records = await commit.waiting(back)
-        book.load(records)
-        for record in records:
-            book.apply(book.record(record.uid), Sighted(generation))
-        await commit.note_shown(view.node, back)
+async def _bring_back(commit: ChainCommit, view: MempoolView, book: Book, generation: int) -> set[bytes]:
+    """Show what the chain took back, and is in the mempool: it may have been mined and taken back between two looks."""
+    back = {tx_hash for tx_hash in await commit.taken_back() if tx_hash in view.present}
+    records = await commit.waiting(back)
+    book.load(records)
+    for record in records:
+        book.apply(book.record(record.uid), Sighted(generation))
+    return back
 
 
 async def _drop_absent(  # noqa: PLR0913 - a view, and since when what is absent

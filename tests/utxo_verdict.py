@@ -1,0 +1,157 @@
+"""Our books of a chain of the Bitcoin family beside what its node says: records, unspent outputs, and every event told."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+
+from tests.utxo_house import UtxoHouse
+from tests.utxo_judge import SPEND, Judge, Truth
+
+WAITS = {"DEPOSIT": "PENDING", "TRANSFER": "PROCESSING"}
+_NEXT = {
+    None: {"PENDING", "AWAITING_CONFIRMATION"},
+    "PENDING": {"AWAITING_CONFIRMATION", "DROPPED", "REPLACED"},
+    "AWAITING_CONFIRMATION": {"SUCCESS", "PENDING", "DROPPED"},
+    "SUCCESS": {"REVERTED"},
+    "REVERTED": {"PENDING", "AWAITING_CONFIRMATION", "REPLACED"},
+    "DROPPED": {"PENDING", "AWAITING_CONFIRMATION", "REPLACED"},
+    "REPLACED": {"PENDING", "AWAITING_CONFIRMATION", "REPLACED"},
+}
+"""Which status may follow which; a transfer that waits is processing."""
+_ENDED = {"DROPPED", "REPLACED", "REVERTED"}
+
+_IN_BLOCKS = "select * from transactions where block_height is not null"
+_UNSPENT = """
+select o.outpoint, o.script, o.amount from outputs o
+where o.block_height is not null and o.gone_at is null and o.amount > 0 and not exists (
+    select from inputs i where i.chain = o.chain and i.outpoint = o.outpoint and i.block_height is not null
+)
+"""
+
+
+async def records(home: UtxoHouse) -> list[Truth]:
+    """Return our records that stand in blocks, as the judge tells them, sorted."""
+    return sorted(
+        Truth(
+            type=row["type"],
+            hash=row["tx_hash"].hex(),
+            position=row["position"],
+            address=row["address"].hex(),
+            amount=int(row["amount"]),
+            counterparty=None if row["counterparty"] is None else row["counterparty"].hex(),
+            senders=tuple("" if sender is None else sender.hex() for sender in row["senders"]),
+            block=row["block_hash"].hex(),
+            status=row["status"],
+            fee=None if row["fee"] is None else int(row["fee"]),
+        )
+        for row in await home.fetch(_IN_BLOCKS)
+    )
+
+
+async def unspents(home: UtxoHouse) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return script and amount of what our ledger of inputs and outputs calls unspent."""
+    return {
+        (row["outpoint"][31::-1].hex(), int.from_bytes(row["outpoint"][32:], "little")): (row["script"].hex(), row["amount"])
+        for row in await home.fetch(_UNSPENT)
+    }
+
+
+async def check_books(home: UtxoHouse, judge: Judge) -> None:
+    """Demand that records and balances are what the node says; the cursor must be its tip, and all be seeded."""
+    await judge.read()
+    assert await home.cursor_hash() == judge.block_of(judge.height)["hash"]
+    ours, truth = await records(home), judge.truths()
+    assert not set(ours) - set(truth), f"told, and not so: {sorted(set(ours) - set(truth))[:3]}"
+    assert not set(truth) - set(ours), f"not told: {sorted(set(truth) - set(ours))[:3]}"
+    assert ours == truth
+    theirs = await _node_unspents(judge)
+    assert theirs == {key: (each.script, each.amount) for key, each in judge.unspents().items()}
+    assert await unspents(home) == theirs
+    await check_fees(home, judge)
+
+
+async def _node_unspents(judge: Judge) -> dict[tuple[str, int], tuple[str, int]]:
+    """Ask the node for its own set of unspent outputs."""
+    wanted = [f"raw({script})" for script in judge.watched]
+    told = await judge.node.rpc("scantxoutset", "start", wanted)
+    assert told["success"], told
+    return {
+        (each["txid"], int(each["vout"])): (each["scriptPubKey"], int(each["amount"] * 10**8))
+        for each in told["unspents"]
+        if each["amount"] > 0
+    }
+
+
+async def check_fees(home: UtxoHouse, judge: Judge) -> None:
+    """Demand one fee for each transaction that one account pays alone, as the judge reads it, and none for another."""
+    rows = await home.fetch("select tx_hash, amount from fees where block_hash is not null")
+    truth = {each.hash: each.fee for each in judge.truths() if each.fee is not None}
+    assert {row["tx_hash"].hex(): int(row["amount"]) for row in rows} == truth
+
+
+async def check_stories(home: UtxoHouse) -> Counter[str]:
+    """Demand that each record's events are a legal story without a gap, and count the kinds of event."""
+    await home.check_stories()
+    rows = await home.fetch("select resource_id, type, body_v2 from events order by position")
+    stories: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    for row in rows:
+        stories[row["resource_id"]].append((row["type"].rpartition(".")[2], orjson.loads(row["body_v2"])["data"]))
+    for uid, story in stories.items():
+        _check_story(uid, story)
+    uids = await home.fetch("select count(*) as n, count(distinct (type, tx_hash, address, position)) as facts from transactions")
+    assert uids[0]["n"] == uids[0]["facts"] == len(stories)
+    return Counter(row["type"].removeprefix("transaction.") for row in rows)
+
+
+def _check_story(uid: str, story: list[tuple[str, dict[str, Any]]]) -> None:
+    label = f"{uid}: {[name for name, _ in story]}"
+    status: str | None = None
+    depth = 0
+    for name, data in story[1:]:
+        now = "PENDING" if data["status"] == "PROCESSING" else data["status"]
+        assert data["previousStatus"] == (None if status is None else _spoken(data["type"], status)), label
+        if name == "confirmation":
+            assert now == status == "AWAITING_CONFIRMATION", label
+            assert depth < data["confirmation"] <= data["requiredConfirmation"], label
+        else:
+            assert now in _NEXT[status], label
+            assert name.upper() == data["status"], label
+        if name == "success":
+            assert data["confirmation"] >= data["requiredConfirmation"], label
+            assert data["final"] is True, label
+        depth = data["confirmation"] if now == "AWAITING_CONFIRMATION" else 0
+        status = now
+
+
+def _spoken(type_: str, status: str) -> str:
+    return WAITS[type_] if status == "PENDING" else status
+
+
+async def check_gone(home: UtxoHouse, judge: Judge, spent_by_sent: Mapping[str, Collection[tuple[str, int]]]) -> None:
+    """Demand the right end of every record that stands in no block; `spent_by_sent` are the inputs of ordinary transactions."""
+    mempool = set(await judge.node.mempool())
+    for row in await home.fetch("select * from transactions where block_height is null"):
+        txid, status, label = row["tx_hash"].hex(), row["status"], f"{row['uid']} {row['tx_hash'].hex()} {row['status']}"
+        if txid in mempool:
+            assert status == WAITS[row["type"]], label
+        elif txid not in spent_by_sent:
+            assert judge.is_coinbase(txid), label
+            assert status in {"DROPPED", "REVERTED"}, label
+            assert row["final"], label
+        elif taken := _taken(judge, spent_by_sent[txid]):
+            assert status == "REPLACED", label
+            assert row["final"], label
+            assert row["replaced_by"].hex() in taken, label
+        else:
+            assert status in _ENDED, label
+
+
+def _taken(judge: Judge, outpoints: Collection[tuple[str, int]]) -> set[str]:
+    """Return which transactions, in blocks at the required depth, spend some of these."""
+    found = [judge.spenders[spent] for spent in outpoints if spent in judge.spenders]
+    return {txid for txid, height in found if judge.height - height + 1 >= judge.required}
+
+
+__all__ = ["SPEND", "check_books", "check_fees", "check_gone", "check_stories", "records", "unspents"]
