@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Protocol, TypeVar
 
+import pytest
 import pytest_asyncio
 
 from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon
@@ -68,3 +69,12 @@ async def another() -> AsyncIterator[Starter]:
             return node
 
         yield start
+
+
+@pytest_asyncio.fixture(params=[Bitcoind, Litecoind], ids=["bitcoind", "litecoind"])
+async def daemon(request: pytest.FixtureRequest) -> AsyncIterator[UtxoDaemon]:
+    """Run a node of each kind in turn, whose wallet has six mature coins of 50."""
+    kind: type[UtxoDaemon] = request.param
+    async with kind() as node:
+        await node.fund(6)
+        yield node

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pytest
 
 from chainbell.app.node_reports import NodeReporter
 from chainbell.config.chains import load_chains
 from chainbell.domain.address import parse_address
+from chainbell.domain.following import Committed, Outcome
 from chainbell.domain.history import History
+from chainbell.domain.utxo import Lacking, MempoolView
 from chainbell.domain.watch import Purpose
 from chainbell.events.publish import publish
 from chainbell.nodes.backoff import Backoff
@@ -36,13 +39,30 @@ from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
 from chainbell.watcher.mempool import MempoolFollower
 from chainbell.watcher.seeding import Seeder
-from tests.bitcoin import Litecoind, UtxoDaemon
+from tests.bitcoin import Coin, Litecoind, UtxoDaemon
 from tests.books import Books, started, until
 
-__all__ = ["UtxoHouse", "caught_up", "following_utxo", "started", "until", "utxo_house"]
+__all__ = [
+    "FEE",
+    "WAITS",
+    "UtxoHouse",
+    "abroad",
+    "at_home",
+    "caught_up",
+    "evaluated",
+    "following_utxo",
+    "pay",
+    "started",
+    "until",
+    "utxo_house",
+]
 
 POLL_SECONDS = 0.02
 """Of house chains: tests are in a hurry."""
+FEE = 20_000
+"""Satoshis that let any small transaction pass; some more replace one that pays so much."""
+WAITS = ("created", "pending")
+"""What is told of a deposit first seen in a mempool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +235,44 @@ async def caught_up(home: UtxoHouse) -> None:
         return await home.cursor() >= 0 and await home.cursor_hash() == await home.node.block_hash()
 
     await until(at_tip, "the cursor is the node's tip")
+
+
+@asynccontextmanager
+async def at_home(node: UtxoDaemon, url: str, **changes: Any) -> AsyncIterator[UtxoHouse]:
+    """Follow a node's chain from its tip on."""
+    async with utxo_house(node, url, **changes) as home, following_utxo(home):
+        await started(home)
+        yield home
+
+
+async def pay(
+    node: UtxoDaemon, coin: Coin | tuple[str, int], *outputs: tuple[str, int], sequence: int | None = None, send: bool = True
+) -> str:
+    """Spend a coin into these outputs; the txid, or the bytes if it shall not be sent."""
+    options: dict[str, Any] = {} if sequence is None else {"sequence": sequence}
+    return await node.raw_transaction([coin], outputs, send=send, **options)
+
+
+async def abroad(node: UtxoDaemon) -> str:
+    """Return an address of the node's wallet that nobody watches."""
+    return await node.new_address()
+
+
+async def evaluated(home: UtxoHouse, seconds: float) -> None:
+    """Wait until views of the mempool were committed for so long: what can be dropped by then is dropped."""
+    deadline = time.monotonic() + seconds
+    seen = 0
+    original = Tracker.observe
+
+    async def counting(self: Tracker, fence: int, view: MempoolView, at: Any) -> Outcome | Lacking:
+        nonlocal seen
+        outcome = await original(self, fence, view, at)
+        seen += isinstance(outcome, Committed) and view.loaded and time.monotonic() >= deadline
+        return outcome
+
+    async def twice() -> bool:
+        return seen >= 2
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tracker, "observe", counting)
+        await until(twice, f"mempools were told for {seconds} s", seconds + 20)

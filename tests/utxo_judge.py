@@ -75,6 +75,10 @@ class Judge:
     def block_of(self, height: int) -> dict[str, Any]:
         return self._blocks[self._chain[height]]
 
+    def height_of(self, block_hash: str) -> int | None:
+        """Return the height of a block that was read, on whatever branch."""
+        return self._blocks[block_hash]["height"] if block_hash in self._blocks else None
+
     async def read(self) -> None:
         """Read the best chain as it is now."""
         tip = await self.node.block_hash()

@@ -1,7 +1,7 @@
 """Our books of a chain of the Bitcoin family beside what its node says: records, unspent outputs, and every event told."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -63,13 +63,22 @@ async def check_books(home: UtxoHouse, judge: Judge) -> None:
     await judge.read()
     assert await home.cursor_hash() == judge.block_of(judge.height)["hash"]
     ours, truth = await records(home), judge.truths()
-    assert not set(ours) - set(truth), f"told, and not so: {sorted(set(ours) - set(truth))[:3]}"
-    assert not set(truth) - set(ours), f"not told: {sorted(set(truth) - set(ours))[:3]}"
-    assert ours == truth
+    assert ours == truth, "\n".join(_differences(judge, ours, truth))
     theirs = await _node_unspents(judge)
     assert theirs == {key: (each.script, each.amount) for key, each in judge.unspents().items()}
     assert await unspents(home) == theirs
     await check_fees(home, judge)
+
+
+def _differences(judge: Judge, ours: Sequence[Truth], truth: Sequence[Truth]) -> Iterator[str]:
+    """Say of the first few transactions that differ what we tell, what is so, and where their scripts stand."""
+    wrong = sorted({each.hash for each in set(ours) ^ set(truth)})
+    yield f"{len(wrong)} transactions differ; the tip is {judge.height}"
+    for txid in wrong[:3]:
+        for label, told in (("told", ours), ("so", truth)):
+            for each in told:
+                if each.hash == txid:
+                    yield f"{label}: {each} {judge.height_of(each.block)} {judge.watched.get(each.address)}"
 
 
 async def _node_unspents(judge: Judge) -> dict[tuple[str, int], tuple[str, int]]:
@@ -106,7 +115,7 @@ async def check_stories(home: UtxoHouse) -> Counter[str]:
 
 
 def _check_story(uid: str, story: list[tuple[str, dict[str, Any]]]) -> None:
-    label = f"{uid}: {[name for name, _ in story]}"
+    label = f"{uid}: {[(name, data['confirmation'], data['requiredConfirmation']) for name, data in story][:8]}"
     status: str | None = None
     depth = 0
     for name, data in story[1:]:

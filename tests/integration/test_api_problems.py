@@ -94,7 +94,7 @@ async def test_a_body_of_the_largest_size_is_read(database_url: str) -> None:
 async def test_every_flaw_is_named(database_url: str) -> None:
     """The list errors names each, with a pointer into the body or the parameter's name, and never what was sent."""
     async with api_house(database_url) as house, house.client(await house.key()) as client:
-        body = {"chain": 1, "label": "geheim\x00", "typo": "geheim"}
+        body = {"chain": 1, "address": 7, "label": "geheim\x00", "typo": "geheim"}
         answer = await client.post("/v2/addresses", json=body)
         pointers = {error["pointer"] for error in answer.json()["errors"]}
         assert pointers == {"#/chain", "#/address", "#/label", "#/typo"}

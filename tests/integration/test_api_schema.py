@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from chainbell.api.app import create_api
 from chainbell.api.server import listen, serve
 from tests.api_client import CHECKSUMMED, api_house
+from tests.keys import BIP32_XPUB
 from tests.postgres import Migrate, TestCluster
 
 _START_SECONDS = 30
@@ -40,12 +41,15 @@ async def _serve(database_url: str, ready: "Future[Served]", stop: "Future[async
             assert (await client.post("/v2/addresses", json={"chain": "anvil", "address": CHECKSUMMED})).is_success
             past = {"chain": "anvil", "fromHeight": 1, "notify": False}
             scan = (await client.post("/v2/scans", json=past)).json()["id"]
+            xpub = {"chain": "anvil", "key": BIP32_XPUB}
+            extended = (await client.post("/v2/keys", json=xpub)).json()["id"]
             uid = await house.tell(1)
             replay = (await client.post(f"/v2/endpoints/{endpoint}/replays", json={"what": "failed"})).json()["id"]
             ids = {
                 "chain": "anvil",
                 "address": CHECKSUMMED,
                 "endpoint_id": endpoint,
+                "key_id": extended,
                 "scan_id": scan,
                 "uid": uid,
                 "event_id": await house.fetchval("select id from events limit 1"),

@@ -19,7 +19,7 @@ from tests.bitcoin import COIN, Bitcoind, Litecoind, UtxoDaemon
 from tests.house import ETHER, caught_up, following, house, started
 from tests.keys import random_key
 from tests.nodes import Anvil
-from tests.utxo_house import UtxoHouse, following_utxo, utxo_house
+from tests.utxo_house import UtxoHouse, following_utxo, until, utxo_house
 from tests.utxo_house import caught_up as caught_up_utxo
 
 GAP = 3
@@ -37,6 +37,11 @@ async def _pay(node: UtxoDaemon, scripts: Sequence[bytes]) -> list[str]:
     coins = [coin for coin in await node.coins(minimum_depth=1) if coin.amount > COIN]
     pairs = zip(coins, scripts, strict=False)
     return [await node.raw_transaction([coin], [(script, coin.amount - FEE)], send=False) for coin, script in pairs]
+
+
+async def _outputs_are(home: UtxoHouse, scripts: list[bytes]) -> bool:
+    rows = await home.fetch("select script from outputs where amount = $1 order by script", COIN)
+    return [row["script"] for row in rows] == scripts
 
 
 async def _paid(home: UtxoHouse) -> list[bytes]:
@@ -105,6 +110,28 @@ async def test_a_wallet_that_is_watched_by_its_descriptor_pays_and_keeps_its_cha
         rows = await home.fetch("select type, amount, address from transactions where tx_hash = $1", bytes.fromhex(txid))
         assert [(row["type"], int(row["amount"]), row["address"]) for row in rows] == [("TRANSFER", COIN, handed.address)]
         await home.check_stories()
+
+
+async def test_what_was_paid_before_the_key_was_given_widens_its_window(bitcoind: Bitcoind, database_url: str) -> None:
+    """Outputs older than the key count as use, from one window to the next."""
+    async with utxo_house(bitcoind, database_url) as home:
+        key = random_key(Random(5)).text(BIP32_TEST)
+        body = f"wpkh({key}/<0;1>/*)"
+        scripts = derive(parse_account_key(f"{body}#{checksum_of(body)}", key_rules(home.definition)), 0, 0, 12)
+        for index in (5, 11):
+            await bitcoind.send(show_address(home.definition.addresses, scripts[index]), COIN)
+        await bitcoind.mine(1)
+        async with following_utxo(home):
+            await caught_up_utxo(home)
+            watched, _ = await _watch(home, body)
+
+            async def reached() -> bool:
+                found = await KeyStore(home.database).get(watched.id, OPERATOR)
+                return found.branches[0].next_index == 12
+
+            await until(reached, "the window reaches behind the last one that was paid")
+            expected = sorted([scripts[5], scripts[11]])
+            await until(lambda: _outputs_are(home, expected), "both outputs are known")
 
 
 async def test_a_window_widens_while_a_payment_waits_in_the_mempool(bitcoind: Bitcoind, database_url: str) -> None:

@@ -24,6 +24,8 @@ from chainbell.storage.database import Database
 from chainbell.storage.scan_list import ScanList
 from chainbell.storage.seeding import SeedStore, seeding_state
 from chainbell.storage.watches import WatchStore
+from chainbell.telemetry import checkpoints
+from chainbell.telemetry.checkpoints import Checkpoint
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Coin, Litecoind, UtxoDaemon, satoshis
 from tests.fixtures_nodes import Starter
@@ -42,11 +44,12 @@ class _Stores(NamedTuple):
 
 
 async def _own(node: UtxoDaemon, kind: str = "bech32m", amount: int = COIN) -> tuple[str, Coin]:
-    """Pay a fresh address of the wallet, mine that, and return the address and its coin."""
+    """Pay a fresh address of the wallet, mine that, and return the address and its coin, which the wallet leaves alone."""
     address = await _script_hash(node, kind) if kind in _INNER else await node.new_address(kind)
     await node.send(address, amount)
     await node.mine()
     (coin,) = [coin for coin in await node.coins() if coin.address == address]
+    await node.rpc("lockunspent", False, [{"txid": coin.txid, "vout": coin.vout}])
     return address, coin
 
 
@@ -261,6 +264,31 @@ async def _without_scans(home: UtxoHouse) -> AsyncIterator[None]:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def test_a_set_above_our_cursor_waits_for_it(bitcoind: Bitcoind, database_url: str) -> None:
+    """A node that is ahead of us need not be asked again: what it told is entered once our cursor is there."""
+    address, coin = await _own(bitcoind)
+    behind, told = asyncio.Event(), asyncio.Event()
+    async with _behind_a_proxy(bitcoind, database_url) as (home, proxy), following_utxo(home):
+        await started(home)
+        await home.watch(await bitcoind.new_address())
+        await _seeded(home)
+        proxy.rule = lambda method, _params, answer: Held(behind) if method == "getblock" else answer
+        await bitcoind.mine()
+        checkpoints.listen(lambda point: told.set() if point is Checkpoint.SEED_READ else None)
+        try:
+            await home.watch(address)
+            await asyncio.wait_for(told.wait(), 10)
+        finally:
+            checkpoints.listen(lambda _point: None)
+        assert await home.cursor() == await bitcoind.height() - 1
+        behind.set()
+        await _seeded(home)
+        seeded = {bytes(row["address"]): row["seeded_height"] for row in await _watches(home)}
+        assert seeded[await bitcoind.script(address)] == await bitcoind.height()
+        assert proxy.calls["scantxoutset"] == 2, "once for each address"
+        await _holds(home, address, coin.amount)
 
 
 async def test_a_process_that_ends_while_the_node_reads_asks_again(bitcoind: Bitcoind, database_url: str) -> None:

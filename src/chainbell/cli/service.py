@@ -63,7 +63,7 @@ def demo(
         bool, typer.Option("--once", help="End by itself; stdout carries one JSON line for each verified webhook.")
     ] = False,
 ) -> None:
-    """Show the main job on a development chain, with a receiver and a reorg; nothing of it is left behind."""
+    """Show the main job on anvil and on bitcoind, with a receiver, a fee bump and reorgs; nothing of it is left behind."""
     from chainbell.cli.work import demo as work
 
     raise typer.Exit(work.show(once=once))

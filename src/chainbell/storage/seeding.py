@@ -8,7 +8,9 @@ from chainbell.domain.seeding import Seeding, SeedingState, Unseeded
 from chainbell.domain.utxo import Unspent
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.key_windows import extend_windows
 from chainbell.storage.locks import lock_chain
+from chainbell.storage.watches import watches_among
 
 _WAITING = """
 select id, address, watched_from from addresses
@@ -107,6 +109,9 @@ class SeedStore:
             if row["hash"] != at.hash:
                 return Seeding.FOREIGN
             await _enter(connection, chain, [address.script for address in addresses], at.height, unspents)
+            # What is unspent was used: an extended key's window reaches on from there, and what is new waits in its turn.
+            holders = await watches_among(connection, chain, {unspent.script for unspent in unspents})
+            await extend_windows(connection, holders.values(), now)
             ids = sorted(address.id for address in addresses)
             is_cursor = row["cursor_height"] == at.height
             seeded = [row["id"] for row in await connection.fetch(_SEEDED, ids, at.height, is_cursor)]

@@ -36,10 +36,15 @@ FAILURES_IN_A_ROW = 3
 
 @dataclass(slots=True)
 class _Seen:
-    """What one node showed since we look at it, under one fence: another leader may have told otherwise meanwhile."""
+    """What one node showed since we look at it, in one stretch of leading.
+
+    Another leader may have told otherwise meanwhile; and a reorg, which ends a stretch, may have brought back between two
+    looks what a block had taken from the mempool: it must be told as arrived once more.
+    """
 
     node: str
     fence: int
+    stretch: int
     known: dict[bytes, UtxoTransaction | None] = field(default_factory=dict)
     """What is in its mempool and was read: None once it is committed."""
     ask_absence_at: float = 0.0
@@ -110,15 +115,16 @@ class MempoolFollower(Generic[M]):
 
     async def _look_at(self, node: M, fence: int) -> float:
         seen = self._seen
-        if seen is None or (seen.node, seen.fence) != (node.name, fence):
-            seen = self._seen = _Seen(node.name, fence)
+        stretch = self._leading.stretch
+        if seen is None or (seen.node, seen.fence, seen.stretch) != (node.name, fence, stretch):
+            seen = self._seen = _Seen(node.name, fence, stretch)
         began = _monotonic()
         view = await node.mempool(seen.known)
         took = _monotonic() - began
         if seen.take(view):
             seen.ask_absence_at = 0.0
         untold = seen.untold()
-        if (untold or _monotonic() >= seen.ask_absence_at) and self._leading.under(fence):
+        if (untold or _monotonic() >= seen.ask_absence_at) and self._leading.under(fence, stretch):
             await self._tell(node, seen, replace(view, arrived=tuple(untold)))
         return took
 
