@@ -15,7 +15,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from bench import block_scan, catchup, commit, delivery, growth, idle, latency
+from bench import block_look_up, block_scan, catchup, commit, delivery, growth, idle, latency
 from bench.machine import machine_facts
 from bench.measurement import Measurement, Size
 
@@ -37,6 +37,7 @@ BENCHES: dict[tuple[str, ...], Bench] = {
     ("idle_rpc_calls_per_poll",): idle.measure,
     ("commit_ms_p99",): commit.measure,
     ("bitcoin_block_scan_pure_ms", "bitcoin_block_scan_vs_bitcoinlib"): block_scan.measure,
+    ("bitcoin_block_scan_ms",): block_look_up.measure,
 }
 
 

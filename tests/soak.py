@@ -4,8 +4,9 @@ import asyncio
 import base64
 import os
 import random
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -16,13 +17,15 @@ from chainbell.domain.delivery import WebhookVersion
 from chainbell.storage.endpoints import EndpointStore, NewEndpoint
 from chainbell.storage.sealing import SecretBox
 from chainbell.telemetry.clock import now
+from tests.books import Books
 from tests.chain_truth import read_truth
 from tests.house import ALICE, BOB, House, until
 from tests.merchant import Receiver
 from tests.nodes import RpcError, die_with_parent
 
 KEY = bytes(range(32))
-DEFINITION = Path(__file__).parents[1] / "chains" / "anvil.toml"
+CHAINS = Path(__file__).parents[1] / "chains"
+KILLED = -signal.SIGKILL
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Walk:
 
 @asynccontextmanager
 async def chainbell_process(
-    environment: dict[str, str], point: str, times: int
+    environment: Mapping[str, str], point: str, times: int
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `chainbell run` so that it dies at a point; its log shows up when the test fails."""
     process = await asyncio.create_subprocess_exec(
@@ -101,14 +104,31 @@ async def chainbell_process(
         await process.wait()
 
 
+async def live_until_killed(environment: Mapping[str, str], point: str, times: int, seconds: float) -> int | None:
+    """Let one life end at a point, or by a kill after so many seconds; None when the point was not reached in time."""
+    async with chainbell_process(environment, point, times) as process:
+        if point == "-":
+            await asyncio.sleep(seconds)
+            process.kill()
+            return await process.wait()
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(process.wait(), seconds)
+        return None
+
+
 def soak_environment(home: House, database_url: str, definitions: Path) -> dict[str, str]:
+    return process_environment(database_url, definitions, {"ANVIL": home.anvil.url})
+
+
+def process_environment(database_url: str, definitions: Path, nodes: Mapping[str, str]) -> dict[str, str]:
+    """Say what a `chainbell run` is to know; `nodes` are by the end of the name of their setting."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CHAINBELL_")}
     return kept | {
         "CHAINBELL_DATABASE_URL": database_url,
         "CHAINBELL_SECRET_KEY": base64.b64encode(KEY).decode(),
         "CHAINBELL_CHAINS_DIR": str(definitions),
         "CHAINBELL_DATA_DIR": str(definitions),
-        "CHAINBELL_NODES__ANVIL": home.anvil.url,
+        **{f"CHAINBELL_NODES__{name}": url for name, url in nodes.items()},
         "CHAINBELL_SCREENING": "off",
         "CHAINBELL_ALLOWED_NETWORKS": "127.0.0.0/8",
         "CHAINBELL_API_PORT": "0",
@@ -118,12 +138,12 @@ def soak_environment(home: House, database_url: str, definitions: Path) -> dict[
 
 
 def define(definitions: Path, token: str) -> None:
-    text = DEFINITION.read_text().replace("poll_seconds = 0.2", "poll_seconds = 0.05")
+    text = (CHAINS / "anvil.toml").read_text().replace("poll_seconds = 0.2", "poll_seconds = 0.05")
     listed = f'\n[[tokens]]\nsymbol = "TUSD"\ncontract = "{token}"\ndecimals = 6\n'
     (definitions / "anvil.toml").write_text(text + listed)
 
 
-async def subscribe(home: House, receiver: Receiver) -> None:
+async def subscribe(home: Books, receiver: Receiver) -> None:
     store = EndpointStore(home.database, SecretBox(KEY), [ip_network("127.0.0.0/8")])
     for version, path in ((WebhookVersion.V1, "/v1"), (WebhookVersion.V2, "/v2")):
         events = ("*", "transaction.deposit.confirmation") if version is WebhookVersion.V2 else ()
@@ -143,14 +163,7 @@ async def judge(home: House, walk: Walk, receiver: Receiver, label: str) -> None
     truth = await read_truth(home.anvil.url, set(walk.people), {walk.token}, walk.first, 3)
     assert await home.truths() == truth, label
     await home.check_stories()
-    assert receiver.complaints == [], label
-    rows = await home.fetch("select id, resource_id, body_v2, v1_type from events order by position")
-    assert {row["id"]: row["body_v2"] for row in rows} == {
-        webhook_id: body for webhook_id, body in receiver.bodies.items() if not webhook_id.endswith("_v1")
-    }, label
-    assert {row["id"] + "_v1" for row in rows if row["v1_type"]} == {i for i in receiver.bodies if i.endswith("_v1")}, label
-    for uid, sequences in receiver.sequences().items():
-        assert sequences == list(range(1, len(sequences) + 1)), f"{uid} {label}"
+    await judge_what_was_received(home, receiver, label)
     states = receiver.final_states()
     standing = sorted((t.type, t.hash, t.position, t.amount, t.status) for t in truth)
     assert standing == sorted(
@@ -160,3 +173,15 @@ async def judge(home: House, walk: Walk, receiver: Receiver, label: str) -> None
         and data.get("execution") != "ABSENT"
         and not (data["type"] == "DEPOSIT" and data.get("execution"))
     ), label
+
+
+async def judge_what_was_received(home: Books, receiver: Receiver, label: str) -> None:
+    """Demand that both endpoints got the whole feed, signed, byte for byte, each record's events in their order."""
+    assert receiver.complaints == [], label
+    rows = await home.fetch("select id, resource_id, body_v2, v1_type from events order by position")
+    assert {row["id"]: row["body_v2"] for row in rows} == {
+        webhook_id: body for webhook_id, body in receiver.bodies.items() if not webhook_id.endswith("_v1")
+    }, label
+    assert {row["id"] + "_v1" for row in rows if row["v1_type"]} == {i for i in receiver.bodies if i.endswith("_v1")}, label
+    for uid, sequences in receiver.sequences().items():
+        assert sequences == list(range(1, len(sequences) + 1)), f"{uid} {label}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bitcoin import UtxoDaemon, satoshis
 
@@ -43,6 +43,16 @@ class Truth:
     fee: int | None
 
 
+class Side(NamedTuple):
+    """What one record is about."""
+
+    type: str
+    position: int
+    address: str
+    amount: int
+    counterparty: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """An output as the node tells it."""
@@ -65,6 +75,8 @@ class Judge:
     """Every output of every block that was read, by txid and index."""
     spenders: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     """Which transaction of the best chain spends an output, and at which height."""
+    frozen: dict[str, list[Side]] = field(default_factory=dict)
+    """What was told of transactions before the last registration: it is never decided anew."""
     _blocks: dict[str, dict[str, Any]] = field(default_factory=dict)
     _chain: list[str] = field(default_factory=list)
 
@@ -165,40 +177,71 @@ class Judge:
             for told in self._blocks[block_hash]["tx"]:
                 yield from ((told["txid"], int(out["n"])) for out in told["vout"])
 
-    def _of(self, told: dict[str, Any], height: int) -> list[Truth]:
+    def freeze(self) -> None:
+        """Note what is told by now of what the best chain holds: later registrations add to it, and change none of it."""
+        for height in range(self.height + 1):
+            for told in self.block_of(height)["tx"]:
+                if sides := self._sides(told["txid"], self._reading(told, height)):
+                    self.frozen[told["txid"]] = sides
+
+    def fees(self) -> dict[str, int]:
+        """Return the fee of each transaction that one account pays alone."""
+        readings = (self._reading(told, height) for height in range(self.height + 1) for told in self.block_of(height)["tx"])
+        return {reading.txid: reading.fee for reading in readings if self._fee_payer(reading) is not None}
+
+    def _reading(self, told: dict[str, Any], height: int) -> "_Reading":
         watched = {script: watch for script, watch in self.watched.items() if watch.since <= height}
-        spent = [self.outputs[key] for key in spent_by(told)]
         made = [self.outputs[told["txid"], int(out["n"])] for out in told["vout"]]
         is_made_by_block = "coinbase" in told["vin"][0] or made[0].type == PEG_OUTS
-        maturity = self.coinbase_maturity if "coinbase" in told["vin"][0] else self.pegout_maturity
-        depth = self.height - height + 1
-        settled = depth >= max(self.required, maturity if is_made_by_block else 0)
-        reading = _Reading(told["txid"], () if is_made_by_block else spent, made, watched)
+        spent = [] if is_made_by_block else [self.outputs[key] for key in spent_by(told)]
+        return _Reading(told["txid"], spent, made, watched)
+
+    def _sides(self, txid: str, reading: "_Reading") -> list[Side]:
+        """Return what is told of a transaction: what was told before, and what is new since."""
+        before = self.frozen.get(txid, [])
+        told = {self.watched[side.address].account if side.type == "TRANSFER" else side.position for side in before}
+        return before + [
+            side
+            for side in reading.sides()
+            if (self.watched[side.address].account if side.type == "TRANSFER" else side.position) not in told
+        ]
+
+    def _fee_payer(self, reading: "_Reading") -> str | None:
+        told = sorted((side.position, side.address) for side in self.frozen.get(reading.txid, []) if side.type == "TRANSFER")
+        return told[0][1] if told and told[0][0] != SPEND else reading.payer
+
+    def _of(self, told: dict[str, Any], height: int) -> list[Truth]:
+        reading = self._reading(told, height)
+        maturity = 0
+        if "coinbase" in told["vin"][0]:
+            maturity = self.coinbase_maturity
+        elif reading.made[0].type == PEG_OUTS:
+            maturity = self.pegout_maturity
+        settled = self.height - height + 1 >= max(self.required, maturity)
+        payer = self._fee_payer(reading)
         return [
             Truth(
-                type_,
-                told["txid"],
-                position,
-                address,
-                amount,
-                counterparty,
+                side.type,
+                reading.txid,
+                side.position,
+                side.address,
+                side.amount,
+                side.counterparty,
                 reading.senders,
                 self._chain[height],
                 "SUCCESS" if settled else "AWAITING_CONFIRMATION",
-                reading.fee if type_ == "TRANSFER" and reading.payer == address else None,
+                reading.fee if side.type == "TRANSFER" and side.address == payer else None,
             )
-            for type_, position, address, amount, counterparty in reading.sides()
+            for side in self._sides(reading.txid, reading)
         ]
 
 
 class _Reading:
     """One transaction by section 5 of the design: who pays, what is change, what leaves and what arrives."""
 
-    def __init__(
-        self, txid: str, spent: Sequence[Output], made: Sequence[Output], watched: dict[str, Watched]
-    ) -> None:
+    def __init__(self, txid: str, spent: Sequence[Output], made: Sequence[Output], watched: dict[str, Watched]) -> None:
         self.txid = txid
-        self._spent, self._made, self._watched = spent, made, watched
+        self._spent, self.made, self._watched = spent, made, watched
         self._payers: dict[str, str] = {}
         for output in spent:
             if output.script in watched:
@@ -216,7 +259,7 @@ class _Reading:
 
     @property
     def fee(self) -> int:
-        return sum(output.amount for output in self._spent) - sum(output.amount for output in self._made)
+        return sum(output.amount for output in self._spent) - sum(output.amount for output in self.made)
 
     def _is_change(self, output: Output) -> bool:
         watch = self._watched.get(output.script)
@@ -225,32 +268,30 @@ class _Reading:
         spent_from = any(output.script == spent.script for spent in self._spent)
         return spent_from or (watch.change and watch.account in self._payers)
 
-    def sides(self) -> Iterator[tuple[str, int, str, int, str | None]]:
-        """Yield type, position, watched script, amount and counterparty of each record."""
+    def sides(self) -> Iterator[Side]:
+        """Yield what each record is about."""
         first = self._spent[0].script if self._spent else None
-        for index, output in enumerate(self._made):
+        for index, output in enumerate(self.made):
             if output.script in self._watched and output.amount > 0 and not self._is_change(output):
-                yield "DEPOSIT", index, output.script, output.amount, first
+                yield Side("DEPOSIT", index, output.script, output.amount, first)
         if self.payer is None:
             for account, payer in self._payers.items():
-                yield "TRANSFER", SPEND, payer, self._net(account), None
+                yield Side("TRANSFER", SPEND, payer, self._net(account), None)
             return
         leaving = [
-            (index, output)
-            for index, output in enumerate(self._made)
-            if output.amount > 0 and not self._is_change(output)
+            (index, output) for index, output in enumerate(self.made) if output.amount > 0 and not self._is_change(output)
         ]
         for index, output in leaving:
-            yield "TRANSFER", index, self.payer, output.amount, output.script
+            yield Side("TRANSFER", index, self.payer, output.amount, output.script)
         if not leaving:
-            yield "TRANSFER", SPEND, self.payer, 0, None
+            yield Side("TRANSFER", SPEND, self.payer, 0, None)
 
     def _net(self, account: str) -> int:
         def of_account(output: Output) -> bool:
             return output.script in self._watched and self._watched[output.script].account == account
 
         put_in = sum(output.amount for output in self._spent if of_account(output))
-        back = sum(output.amount for output in self._made if of_account(output) and self._is_change(output))
+        back = sum(output.amount for output in self.made if of_account(output) and self._is_change(output))
         return max(0, put_in - back)
 
 

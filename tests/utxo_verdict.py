@@ -2,12 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from tests.utxo_house import UtxoHouse
-from tests.utxo_judge import SPEND, Judge, Truth
+from tests.utxo_judge import Judge, Truth
 
 WAITS = {"DEPOSIT": "PENDING", "TRANSFER": "PROCESSING"}
 _NEXT = {
@@ -21,6 +21,9 @@ _NEXT = {
 }
 """Which status may follow which; a transfer that waits is processing."""
 _ENDED = {"DROPPED", "REPLACED", "REVERTED"}
+
+Inputs: TypeAlias = Mapping[str, Collection[tuple[str, int]]]
+"""What transactions spend, by txid."""
 
 _IN_BLOCKS = "select * from transactions where block_height is not null"
 _UNSPENT = """
@@ -96,8 +99,7 @@ async def _node_unspents(judge: Judge) -> dict[tuple[str, int], tuple[str, int]]
 async def check_fees(home: UtxoHouse, judge: Judge) -> None:
     """Demand one fee for each transaction that one account pays alone, as the judge reads it, and none for another."""
     rows = await home.fetch("select tx_hash, amount from fees where block_hash is not null")
-    truth = {each.hash: each.fee for each in judge.truths() if each.fee is not None}
-    assert {row["tx_hash"].hex(): int(row["amount"]) for row in rows} == truth
+    assert {row["tx_hash"].hex(): int(row["amount"]) for row in rows} == judge.fees()
 
 
 async def check_stories(home: UtxoHouse) -> Counter[str]:
@@ -109,7 +111,9 @@ async def check_stories(home: UtxoHouse) -> Counter[str]:
         stories[row["resource_id"]].append((row["type"].rpartition(".")[2], orjson.loads(row["body_v2"])["data"]))
     for uid, story in stories.items():
         _check_story(uid, story)
-    uids = await home.fetch("select count(*) as n, count(distinct (type, tx_hash, address, position)) as facts from transactions")
+    uids = await home.fetch(
+        "select count(*) as n, count(distinct (type, tx_hash, address, position)) as facts from transactions"
+    )
     assert uids[0]["n"] == uids[0]["facts"] == len(stories)
     return Counter(row["type"].removeprefix("transaction.") for row in rows)
 
@@ -123,7 +127,7 @@ def _check_story(uid: str, story: list[tuple[str, dict[str, Any]]]) -> None:
         assert data["previousStatus"] == (None if status is None else _spoken(data["type"], status)), label
         if name == "confirmation":
             assert now == status == "AWAITING_CONFIRMATION", label
-            assert depth < data["confirmation"] <= data["requiredConfirmation"], label
+            assert depth < min(data["confirmation"], data["requiredConfirmation"]), label
         else:
             assert now in _NEXT[status], label
             assert name.upper() == data["status"], label
@@ -138,21 +142,21 @@ def _spoken(type_: str, status: str) -> str:
     return WAITS[type_] if status == "PENDING" else status
 
 
-async def check_gone(home: UtxoHouse, judge: Judge, spent_by_sent: Mapping[str, Collection[tuple[str, int]]]) -> None:
-    """Demand the right end of every record that stands in no block; `spent_by_sent` are the inputs of ordinary transactions."""
+async def check_gone(home: UtxoHouse, judge: Judge, sent: Inputs, coinbases: Collection[str]) -> None:
+    """Demand the right end of every record that stands in no block; `sent` are the inputs of ordinary transactions."""
     mempool = set(await judge.node.mempool())
     for row in await home.fetch("select * from transactions where block_height is null"):
-        txid, status, label = row["tx_hash"].hex(), row["status"], f"{row['uid']} {row['tx_hash'].hex()} {row['status']}"
+        txid, status = row["tx_hash"].hex(), row["status"]
+        label = f"{row['uid']} {txid} {status} {await home.story(txid, row['type'])}"
         if txid in mempool:
             assert status == WAITS[row["type"]], label
-        elif txid not in spent_by_sent:
-            assert judge.is_coinbase(txid), label
+        elif txid in coinbases:
             assert status in {"DROPPED", "REVERTED"}, label
             assert row["final"], label
-        elif taken := _taken(judge, spent_by_sent[txid]):
+        elif _taken(judge, sent[txid]):
             assert status == "REPLACED", label
             assert row["final"], label
-            assert row["replaced_by"].hex() in taken, label
+            assert row["replaced_by"].hex() in _taken(judge, _inherited(sent, txid)), label
         else:
             assert status in _ENDED, label
 
@@ -163,4 +167,14 @@ def _taken(judge: Judge, outpoints: Collection[tuple[str, int]]) -> set[str]:
     return {txid for txid, height in found if judge.height - height + 1 >= judge.required}
 
 
-__all__ = ["SPEND", "check_books", "check_fees", "check_gone", "check_stories", "records", "unspents"]
+def _inherited(sent: Inputs, txid: str) -> set[tuple[str, int]]:
+    """Return what a transaction and its ancestors spend: whoever takes any of that replaces it."""
+    found, left = set(sent[txid]), [txid]
+    while left:
+        spent = set(sent.get(left.pop(), ()))
+        found |= spent
+        left += [parent for parent, _ in spent if parent in sent]
+    return found
+
+
+__all__ = ["check_books", "check_fees", "check_gone", "check_stories", "records", "unspents"]

@@ -215,6 +215,7 @@ async def test_pages_of_addresses_are_found_by_an_index(full: Database) -> None:
         (WatchFilter(mode=Mode.TEST), None),
         (WatchFilter(chain="ethereum"), None),
         (WatchFilter(account_id=nobody), "addresses_of_account"),
+        (WatchFilter(key_id=nobody), "addresses_newest_of_key"),
         (WatchFilter(chain="ethereum", mode=Mode.LIVE, account_id=nobody), "addresses_of_account"),
     ):
         for request in (PAGE, PageRequest(50, first.next_cursor)):

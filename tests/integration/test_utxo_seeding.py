@@ -365,6 +365,43 @@ async def test_a_reorg_below_the_set_forgets_it(bitcoind: Bitcoind, database_url
         await home.check_stories()
 
 
+@pytest.mark.parametrize("depth", [2, 3], ids=["to the set", "below the set"])
+async def test_a_reorg_before_the_blocks_are_read_again(bitcoind: Bitcoind, database_url: str, depth: int) -> None:
+    """Blocks that left our chain need not be read again; a set that left with them is asked for anew."""
+    address, coin = await _own(bitcoind)
+    gate = _Gate()
+    async with _behind_a_proxy(bitcoind, database_url) as (home, proxy):
+        async with _without_scans(home):
+            await started(home)
+            proxy.rule = gate.rule
+            await home.watch(address)
+            await gate.asked.wait()
+            txid = await _spend(bitcoind, coin)
+            await bitcoind.mine(2)
+            await caught_up(home)
+            gate.release.set()
+
+            async def entered() -> bool:
+                return (await _watches(home))[0]["seeded_height"] is not None
+
+            await until(entered, "the older outputs are entered")
+            gate.release.clear()
+            ancestor = await bitcoind.height() - depth
+            (set_at,) = [row["seeded_height"] for row in await _watches(home)]
+            await bitcoind.reorg(depth)
+            await caught_up(home)
+            (row,) = await _watches(home)
+            expected = (set_at, set_at + 1) if ancestor >= set_at else (None, None)
+            assert (row["seeded_height"], row["outgoing_from"]) == expected
+            gate.release.set()
+        async with following_utxo(home):
+            await _seeded(home)
+            await _holds(home, address, 0)
+            told = [name for name in await home.story(txid, "transfer") if name != "processing"]
+            assert told[:2] == IN_A_BLOCK
+        await home.check_stories()
+
+
 async def test_thousands_of_addresses_are_read_at_once(bitcoind: Bitcoind, database_url: str) -> None:
     """A node is asked once for a whole batch, which is entered in several commits; none of its coins is missed."""
     address, coin = await _own(bitcoind)
@@ -435,6 +472,39 @@ async def test_another_node_is_asked_where_one_refuses(bitcoind: Bitcoind, datab
             await _seeded(home)
             await _holds(home, address, coin.amount)
             assert await _state(home) is None
+
+
+async def test_one_address_that_is_too_much_holds_up_no_other(bitcoind: Bitcoind, database_url: str) -> None:
+    """Where a node fails with many it is asked for fewer; one that fails alone is passed over, and tried again later."""
+    much, _ = await _own(bitcoind)
+    others = [await _own(bitcoind) for _ in range(2)]
+    script = (await bitcoind.script(much)).hex()
+
+    def too_much(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
+        asked_for_it = method == "scantxoutset" and f"raw({script})" in params[-1]
+        return ErrorObject(-1, "too much") if asked_for_it else answer
+
+    async with _behind_a_proxy(bitcoind, database_url) as (home, proxy):
+        async with following_utxo(home):
+            await started(home)
+        for address in (much, *(address for address, _ in others)):
+            await home.watch(address)
+        proxy.rule = too_much
+        async with following_utxo(home):
+
+            async def others_seeded() -> bool:
+                return [row["outgoing_from"] is None for row in await _watches(home)] == [True, False, False]
+
+            await until(others_seeded, "the others are seeded")
+            state = await _state(home)
+            assert state is not None
+            assert state.addresses == 1
+            assert state.trouble is not None
+            assert "too much" in state.trouble
+            proxy.rule = honest
+            await _seeded(home)
+            for address, coin in others:
+                await _holds(home, address, coin.amount)
 
 
 async def test_an_address_removed_meanwhile_is_left_out(bitcoind: Bitcoind, database_url: str) -> None:

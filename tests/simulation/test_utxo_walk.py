@@ -2,7 +2,8 @@
 
 import random
 import time
-T0=time.monotonic()
+
+T0 = time.monotonic()
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,8 @@ class Stage:
     async def register(self, guests: Sequence[Place]) -> None:
         """Watch addresses that were paid, and paid, before."""
         await self.empty_mempool()
+        await self.judge.read()
+        self.judge.freeze()
         for guest in guests:
             place = replace(guest, owner=self.walk.chance.choice("AB"))
             self.walk.places[self.walk.places.index(guest)] = place
@@ -267,7 +270,7 @@ async def _walk(stage: Stage, guests: Sequence[Place], transactions: int) -> Non
         while stage.walk.count < transactions * number / (len(special) + 1):
             await stage.round()
         await event()
-        print(number, stage.walk.count, await stage.node.height(), round(time.monotonic()-T0,1))
+        print(number, stage.walk.count, await stage.node.height(), round(time.monotonic() - T0, 1))
     while stage.walk.count < transactions:
         await stage.round()
 
@@ -277,4 +280,4 @@ async def _judge(stage: Stage) -> None:
     spent = {txid: [(coin.txid, coin.vout) for coin in sent.spent] for txid, sent in walk.sent.items()}
     told = await check_stories(stage.home)
     print(walk.count, dict(walk.done), dict(told), judge.types_paid(), judge.types_spent(), judge.types_of_recipients())
-    await check_gone(stage.home, judge, spent)
+    await check_gone(stage.home, judge, spent, walk.coinbases)

@@ -15,6 +15,7 @@ from chainbell.storage.watches import watches_among
 _WAITING = """
 select id, address, watched_from from addresses
 where chain = $1 and outgoing_from is null and removed_at is null and seeded_height is null
+    and id <> all($3::uuid[])
 order by created_at, id limit $2
 """
 
@@ -80,10 +81,10 @@ class SeedStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def waiting(self, chain: str, most: int) -> Sequence[Unseeded]:
-        """Return addresses whose older outputs are not known, those registered first before others."""
+    async def waiting(self, chain: str, most: int, passed: Collection[str] = ()) -> Sequence[Unseeded]:
+        """Return addresses whose older outputs are not known, without those `passed` over; the first registered first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_WAITING, chain, most)
+            rows = await connection.fetch(_WAITING, chain, most, list(passed))
         return [Unseeded(str(row["id"]), row["address"], row["watched_from"]) for row in rows]
 
     async def enter(  # noqa: PLR0913 - whose outputs, as of which block, and who says so

@@ -97,6 +97,7 @@ class Tracker:
                 _require_nothing(lacking)
                 await commit.save(book.changed())
                 await commit.publish(book.events)
+                reached(Checkpoint.MEMPOOL_WRITTEN)
         except _LacksFactsError as error:
             return error.lacking
         reached(Checkpoint.MEMPOOL_COMMITTED)

@@ -17,6 +17,7 @@ from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.errors import ChainHaltedError, NodeError, UnavailableError
 from chainbell.domain.following import Stale
 from chainbell.domain.utxo import Lacking, MempoolView, UtxoTransaction
+from chainbell.telemetry.checkpoints import Checkpoint, reached
 from chainbell.watcher.completing import commit_completed
 from chainbell.watcher.leading import Leading
 from chainbell.watcher.ports import M, MempoolCommits, MempoolNodes
@@ -125,6 +126,7 @@ class MempoolFollower(Generic[M]):
             seen.ask_absence_at = 0.0
         untold = seen.untold()
         if (untold or _monotonic() >= seen.ask_absence_at) and self._leading.under(fence, stretch):
+            reached(Checkpoint.MEMPOOL_READ)
             await self._tell(node, seen, replace(view, arrived=tuple(untold)))
         return took
 

@@ -7,7 +7,7 @@ entered once our cursor has reached the block of the set, and what came above th
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -48,8 +48,8 @@ S = TypeVar("S", bound=SeedingNode)
 class Seeds(Protocol):
     """Which addresses wait for their older outputs, and who enters these."""
 
-    async def waiting(self, chain: str, most: int) -> Sequence[Unseeded]:
-        """Return addresses whose older outputs are not known, those registered first before others."""
+    async def waiting(self, chain: str, most: int, passed: Collection[str] = ()) -> Sequence[Unseeded]:
+        """Return addresses whose older outputs are not known, without those `passed` over; the first registered first."""
         ...
 
     async def enter(  # noqa: PLR0913 - whose outputs, as of which block, and who says so
@@ -89,7 +89,11 @@ class Seeder(Generic[S]):
         self._troubled = True
         """Whether trouble may be recorded."""
         self._asked_seconds = 0.0
-        """How long a node last took to tell."""
+        """How long nodes last took to tell."""
+        self._most = MOST_ADDRESSES
+        self._asked: Sequence[Unseeded] = ()
+        self._passed: set[str] = set()
+        """Ids of addresses of which no node tells, not even alone: others go first."""
         self._log = structlog.get_logger().bind(chain=definition.name)
 
     async def run(self) -> None:
@@ -97,26 +101,26 @@ class Seeder(Generic[S]):
         pause = IDLE_SECONDS
         while True:
             fence = await self._leading.wait()
+            self._asked, self._asked_seconds = (), 0.0
             try:
-                await self._seed(fence)
+                if await self._seed(fence):
+                    pause, self._most = IDLE_SECONDS, MOST_ADDRESSES
+                # Whoever extends a window with each payment must not keep a node busy with nothing else.
+                await asyncio.sleep(min(max(IDLE_SECONDS, self._asked_seconds), LONGEST_PAUSE_SECONDS))
             except NodeError as error:
-                await self._wait_for_nodes(str(error), pause)
+                self._ask_for_less()
+                await self._wait_for_nodes(str(error), max(pause, min(self._asked_seconds, LONGEST_PAUSE_SECONDS)))
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except (UnavailableError, ChainHaltedError) as error:
                 self._log.warning("older outputs wait", reason=str(error))
                 await asyncio.sleep(IDLE_SECONDS)
-            else:
-                pause = IDLE_SECONDS
-                # Whoever extends a window with each payment must not keep a node busy with nothing else.
-                await asyncio.sleep(min(max(IDLE_SECONDS, self._asked_seconds), LONGEST_PAUSE_SECONDS))
 
-    async def _seed(self, fence: int) -> None:
-        """Seed one batch, if one waits. Raises `NodeError` when no node can tell what is unspent."""
-        batch = await self._seeds.waiting(self._chain, MOST_ADDRESSES)
-        self._asked_seconds = 0.0
+    async def _seed(self, fence: int) -> bool:
+        """Seed one batch, if one waits; tell whether it is done. Raises `NodeError` when no node tells what is unspent."""
+        batch = self._asked = await self._seeds.waiting(self._chain, self._most, self._passed)
         if not batch:
-            await self._note(None)
-            return
+            await self._look_again()
+            return False
         node, found = await self._read(batch)
         reached(Checkpoint.SEED_READ)
         if found.at.height + 1 < max(address.watched_from for address in batch):
@@ -124,19 +128,37 @@ class Seeder(Generic[S]):
             raise NodeBehindError(message)
         for addresses, unspents in _portions(batch, found.unspents):
             if not await self._enter(fence, node, found.at, addresses, unspents):
-                return
+                return False
         self._log.info("older outputs entered", addresses=len(batch), outputs=len(found.unspents), as_of=found.at.height)
-        await self._note(None)
+        if not self._passed:
+            await self._note(None)
+        return True
+
+    async def _look_again(self) -> None:
+        """Have another go at what was passed over; where there is nothing, nothing is in trouble."""
+        if not self._passed:
+            await self._note(None)
+        self._passed.clear()
+
+    def _ask_for_less(self) -> None:
+        """Ask for half of it next, in case it was too much at once; pass over an address that fails by itself."""
+        if len(self._asked) == 1:
+            self._passed.add(self._asked[0].id)
+        elif self._asked:
+            self._most = len(self._asked) // 2
 
     async def _read(self, batch: Sequence[Unseeded]) -> tuple[S, UnspentSet]:
         """Ask one node after the other. Raises `NodeError` when none can tell."""
         scripts = [address.script for address in batch]
+        began = asyncio.get_running_loop().time()
         troubles = []
         for node in self._nodes.usable():
             try:
                 return node, await self._ask(node, scripts)
             except NodeError as error:
                 troubles.append(str(error))
+            finally:
+                self._asked_seconds = asyncio.get_running_loop().time() - began
         message = f"no node tells the unspent outputs of {len(scripts)} addresses: {'; '.join(troubles) or 'none is usable'}"
         raise NodeError(message)
 
@@ -150,8 +172,7 @@ class Seeder(Generic[S]):
             found = await node.unspents(scripts)
         finally:
             saying.cancel()
-        self._asked_seconds = loop.time() - began
-        self._log.info("older outputs read", node=node.name, seconds=round(self._asked_seconds, 1), as_of=found.at.height)
+        self._log.info("older outputs read", node=node.name, seconds=round(loop.time() - began, 1), as_of=found.at.height)
         return found
 
     async def _say(self, node: S, began: float) -> None:
