@@ -39,7 +39,7 @@ soak: setup nodes ## long tests in their full form, with fresh seeds that are pr
 	@$(PYTEST) -n 2 --dist worksteal -q --soak $(ARGS)
 
 bench: setup ## measure: ARGS=NAME for one, ARGS=--long for larger sizes; see bench/README.md
-	@$(BIN)/python tools/install-nodes anvil >&2
+	@$(BIN)/python tools/install-nodes anvil bitcoind >&2
 	@$(BIN)/python -m bench $(ARGS)
 
 check: setup ## ruff, mypy --strict, import rules

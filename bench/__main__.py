@@ -15,7 +15,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from bench import block_look_up, block_scan, catchup, commit, delivery, growth, idle, latency
+from bench import block_look_up, block_scan, catchup, commit, delivery, growth, idle, latency, utxo_growth, utxo_latency
 from bench.machine import machine_facts
 from bench.measurement import Measurement, Size
 
@@ -38,6 +38,13 @@ BENCHES: dict[tuple[str, ...], Bench] = {
     ("commit_ms_p99",): commit.measure,
     ("bitcoin_block_scan_pure_ms", "bitcoin_block_scan_vs_bitcoinlib"): block_scan.measure,
     ("bitcoin_block_scan_ms",): block_look_up.measure,
+    (
+        "bitcoin_latency_poll_ms_p50",
+        "bitcoin_latency_poll_ms_p99",
+        "bitcoin_latency_zmq_ms_p50",
+        "bitcoin_latency_zmq_ms_p99",
+    ): utxo_latency.measure,
+    ("utxo_memory_growth",): utxo_growth.measure,
 }
 
 

@@ -35,4 +35,9 @@ async def measure(size: Size) -> Sequence[Measurement]:
 async def follow_once(chain: BenchChain, own: BenchDatabase) -> Reading:
     """Follow the chain from its first block to its tip, as if it were new."""
     await forget_the_chain(own.database)
-    return await read_in_a_process("follow", Task(chain.url, chain.tip, chain.token.hex(), own.dsn))
+    reading = await read_in_a_process("follow", Task(chain.url, chain.tip, chain.token.hex(), own.dsn))
+    async with own.database.connection() as connection:
+        if not await connection.fetchval("select exists (select from transactions)"):
+            message = "the chain was followed, and nothing was found in it: what was to be watched is not"
+            raise RuntimeError(message)
+    return reading

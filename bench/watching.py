@@ -19,7 +19,11 @@ select $1, substring(sha256(('other ' || n)::bytea) for 20), a.id, 0, $3
 from generate_series(1, $2::integer) n, accounts a where a.mode = 'test' and a.is_default
 """
 
-_FORGET = "truncate chains, blocks, coverage, transactions, fees, events, deliveries, attempts cascade"
+_FORGET = """
+truncate blocks, coverage, transactions, outputs, inputs, mempool_sightings, fees, events, deliveries, attempts cascade
+"""
+# No truncation: it would reach the addresses, by way of the keys that they may be of.
+_FORGET_CHAIN = "delete from chains"
 
 
 async def watch_many(database: Database, count: int, recipients: Sequence[bytes]) -> None:
@@ -34,5 +38,6 @@ async def forget_the_chain(database: Database) -> None:
     """Take back all that following has written; the watched addresses stay."""
     async with database.connection() as connection:
         await connection.execute(_FORGET)
+        await connection.execute(_FORGET_CHAIN)
         await connection.execute("update installation set feed_position = 0")
         await connection.execute("checkpoint")

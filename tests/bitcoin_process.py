@@ -26,7 +26,8 @@ from tests.nodes import CHECKOUT, RpcError, die_with_parent
 START_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
 WALLET = "test"
-_STILL_LOADING = -28
+_STILL_LOADING = {-28, 503}
+"""In RPC, and by HTTP before there is any."""
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 _PREFIX = "chainbell-utxo-"
 # Below where the kernel takes ports for outgoing connections (ip_local_port_range), so that none of those is in the way.
@@ -144,7 +145,7 @@ class DaemonProcess:
         except (aiohttp.ClientConnectionError, FileNotFoundError):
             return False
         except RpcError as error:
-            if error.code != _STILL_LOADING:
+            if error.code not in _STILL_LOADING:
                 raise
             return False
         return True

@@ -122,8 +122,9 @@ def soak_environment(home: House, database_url: str, definitions: Path) -> dict[
 
 def process_environment(database_url: str, definitions: Path, nodes: Mapping[str, str]) -> dict[str, str]:
     """Say what a `chainbell run` is to know; `nodes` are by the end of the name of their setting."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CHAINBELL_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHAINBELL_", "PYTHONDONTWRITE"))}
     return kept | {
+        "PYTHONPYCACHEPREFIX": str(definitions / "bytecode"),  # each life begins sooner with what the first one compiled
         "CHAINBELL_DATABASE_URL": database_url,
         "CHAINBELL_SECRET_KEY": base64.b64encode(KEY).decode(),
         "CHAINBELL_CHAINS_DIR": str(definitions),

@@ -140,42 +140,42 @@ class Judge:
     def unspents(self) -> dict[tuple[str, int], Output]:
         """Return the unspent outputs of watched scripts on the best chain, by these very blocks."""
         return {
-            (told["txid"], int(out["n"])): output
-            for block_hash in self._chain
-            for told in self._blocks[block_hash]["tx"]
-            for out in told["vout"]
-            if (output := self.outputs[told["txid"], int(out["n"])]).script in self.watched
-            and output.amount > 0
-            and (told["txid"], int(out["n"])) not in self.spenders
+            key: output
+            for told in self._transactions()
+            for key in made_by(told)
+            if (output := self.outputs[key]).script in self.watched and output.amount > 0 and key not in self.spenders
         }
 
-    def is_coinbase(self, txid: str) -> bool:
-        """Tell whether a transaction of any block that was read is its coinbase."""
-        return any(block["tx"][0]["txid"] == txid for block in self._blocks.values())
+    def paid(self) -> Counter[str]:
+        """Count outputs of the best chain by watched script."""
+        made = (self.outputs[key] for told in self._transactions() for key in made_by(told))
+        return Counter(output.script for output in made if output.script in self.watched)
 
-    def types_paid(self) -> Counter[str]:
-        """Count the script types of outputs to watched scripts on the best chain, as the node names them."""
-        return Counter(self.outputs[key].type for key in self._all_outputs() if self.outputs[key].script in self.watched)
+    def spent(self) -> Counter[str]:
+        """Count inputs of the best chain by watched script."""
+        return Counter(script for key in self.spenders if (script := self.outputs[key].script) in self.watched)
 
-    def types_spent(self) -> Counter[str]:
-        """Count the script types of watched outputs that the best chain spends."""
-        spent = (self.outputs[key] for key in self.spenders)
-        return Counter(output.type for output in spent if output.script in self.watched)
-
-    def types_of_recipients(self) -> Counter[str]:
-        """Count the script types that transactions of the best chain pay to which spend watched outputs."""
-        return Counter(
-            self.outputs[told["txid"], int(out["n"])].type
-            for block_hash in self._chain
-            for told in self._blocks[block_hash]["tx"]
+    def recipients(self) -> Counter[str]:
+        """Count the script types, in the node's words, that are paid by what spends watched outputs."""
+        paying = (
+            told
+            for told in self._transactions()
             if any(self.outputs[spent].script in self.watched for spent in spent_by(told))
-            for out in told["vout"]
+        )
+        return Counter(self.outputs[key].type for told in paying for key in made_by(told))
+
+    def peg_outs(self) -> int:
+        """Count outputs to watched scripts that Litecoin's extension block made."""
+        return sum(
+            self.outputs[key].script in self.watched
+            for told in self._transactions()
+            if self.outputs[told["txid"], 0].type == PEG_OUTS
+            for key in made_by(told)
         )
 
-    def _all_outputs(self) -> Iterator[tuple[str, int]]:
+    def _transactions(self) -> Iterator[dict[str, Any]]:
         for block_hash in self._chain:
-            for told in self._blocks[block_hash]["tx"]:
-                yield from ((told["txid"], int(out["n"])) for out in told["vout"])
+            yield from self._blocks[block_hash]["tx"]
 
     def freeze(self) -> None:
         """Note what is told by now of what the best chain holds: later registrations add to it, and change none of it."""
@@ -298,3 +298,8 @@ class _Reading:
 def spent_by(told: dict[str, Any]) -> list[tuple[str, int]]:
     """Return the outpoints that a transaction in the node's JSON spends, in order."""
     return [(each["txid"], int(each["vout"])) for each in told["vin"] if "txid" in each]
+
+
+def made_by(told: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return the outpoints that a transaction in the node's JSON makes, in order."""
+    return [(told["txid"], int(each["n"])) for each in told["vout"]]

@@ -87,7 +87,7 @@ class Turmoil:
         async def walk() -> None:
             while True:
                 await self.step()
-                await asyncio.sleep(self.walk.chance.uniform(0, 0.08))
+                await asyncio.sleep(self.walk.chance.uniform(0.1, 0.4))
 
         task = asyncio.create_task(walk())
         try:
@@ -102,8 +102,8 @@ class Turmoil:
         """Let one thing happen."""
         walk, chance = self.walk, self.walk.chance
         await walk.look()
-        payments = [walk.deposit, walk.deposit, walk.batch, walk.payout, walk.payout, walk.internal, walk.mixed, walk.chain]
-        match chance.choices(["pay", "replace", "mine", "reorg", "cheap", "cheap again"], [12, 5, 5, 2, 1, 1])[0]:
+        payments = [*[walk.deposit] * 4, walk.batch, *[walk.payout] * 3, walk.internal, walk.mixed, walk.chain]
+        match chance.choices(["pay", "replace", "mine", "reorg", "cheap", "cheap again"], [10, 4, 7, 3, 1, 1])[0]:
             case "pay":
                 await chance.choice(payments)()
             case "replace":
@@ -211,7 +211,7 @@ async def judge_turmoil(turmoil: Turmoil, receiver: Receiver, label: str) -> Map
     await check_books(home, judge)
     told = await check_stories(home)
     spent = {txid: [(coin.txid, coin.vout) for coin in each.spent] for txid, each in sent.items()}
-    await check_gone(home, judge, spent)
+    await check_gone(home, judge, spent, turmoil.walk.coinbases)
     await judge_what_was_received(home, receiver, label)
     states = receiver.final_states().values()
     standing = {

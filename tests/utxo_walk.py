@@ -43,6 +43,8 @@ class Walk:
     unrelayed: list[Place] = field(default_factory=list)
     """Strangers whom only a miner pays directly."""
     sent: dict[str, Sent] = field(default_factory=dict)
+    ways_back: Sequence[str] = ("again", "empty", "double spend", "double spend", "forward", "part")
+    """How blocks that are taken back may be replaced."""
     done: Counter[str] = field(default_factory=Counter)
     """How often each thing was done."""
     coinbases: set[str] = field(default_factory=set)
@@ -190,7 +192,7 @@ class Walk:
 
     async def replacement(self) -> Sent | None:
         """Replace what waits by what pays more: to the same payees, or elsewhere."""
-        waiting = [txid for txid in await self.node.mempool() if txid in self.sent]
+        waiting = [txid for txid in await self.node.mempool() if txid in self.sent and self.sent[txid].paid]
         if not waiting:
             return None
         before = self.sent[self.chance.choice(waiting)]
@@ -245,14 +247,14 @@ class Walk:
 
     # What is taken back
 
-    async def reorg(self, depth: int, floor: int) -> int:
+    async def reorg(self, depth: int, floor: int, how: str | None = None) -> int:
         """Take blocks back and mine others; return the height up to which the chain stayed."""
         height = await self.node.height()
         fork = max(height - depth, floor)
         lowest = await self.node.block_hash(fork + 1)
         taken_back = [txid for at in range(fork + 1, height + 1) for txid in (await self.node.block(at))["tx"]]
         await self.node.invalidate(lowest)
-        how = self.chance.choice(["again", "empty", "double spend", "double spend", "forward", "part"])
+        how = how or self.chance.choice(self.ways_back)
         self.done[f"reorg, {how}"] += 1
         match how:
             case "again":
@@ -262,6 +264,10 @@ class Walk:
             case "empty":
                 for _ in range(height - fork + 1):
                     await self.node.mine_only()
+            case "replaced":
+                for _ in range(3):
+                    await self.replacement()
+                await self.node.mine(height - fork + 1)
             case "part":
                 await self.mine_some()
                 await self.node.mine(height - fork)

@@ -246,6 +246,8 @@ async def test_coverage_of_an_address_reaches_down_to_where_its_past_is_read(dat
                     "watchedFrom": CURSOR + 11,
                     "coveredFrom": 81,
                     "unfinishedScanIds": [scan["id"]],
+                    "outgoingFrom": CURSOR + 11,
+                    "outgoingReason": None,
                 }
                 coin = shown["items"][0]
                 assert [(part["fromHeight"], part["throughHeight"]) for part in coin["ranges"]] == [(81, CURSOR + 10)]

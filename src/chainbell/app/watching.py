@@ -64,9 +64,7 @@ def watcher_parts(services: Services) -> dict[str, Part]:
     return parts
 
 
-async def _follow(
-    services: Services, definition: ChainDefinition, wake: asyncio.Event, mempool_wake: asyncio.Event
-) -> None:
+async def _follow(services: Services, definition: ChainDefinition, wake: asyncio.Event, mempool_wake: asyncio.Event) -> None:
     """Follow one chain, through nodes of its kind."""
     begin_chain(definition.name, (name for name in V1_TYPES if name.startswith("transaction.")))
     nodes = await _chain_nodes(services, definition)

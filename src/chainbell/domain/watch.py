@@ -34,7 +34,7 @@ class KeyPlace:
     branch: int
     index: int
     handed_out: bool
-    """Whether it was given to somebody, or registered by name; else it is watched because its key's window reaches so far."""
+    """Whether it was given to somebody, or registered by name; else it is watched since its key's window reaches so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ where s.chain = $1 and s.node = $2 and s.tx_hash = seen.tx_hash
 
 async def outputs_among(connection: Connection, chain: str, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
     """Look up which of these outpoints are outputs that we know as ours."""
-    rows = [row for part in chunks(outpoints) for row in await connection.fetch(_OUTPUTS, chain, part)]
+    # Neighbours in the order of the index share its pages.
+    rows = [row for part in chunks(sorted(outpoints)) for row in await connection.fetch(_OUTPUTS, chain, part)]
     return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
 
 

@@ -74,7 +74,8 @@ class WatchFilter:
 async def watches_among(connection: Connection, chain: str, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
     """Look up which of these addresses are watched: the cost follows their number, not that of all watches."""
     found: dict[bytes, Watch] = {}
-    for portion in chunks(addresses):
+    # Neighbours in the order of the index share its pages.
+    for portion in chunks(sorted(addresses)):
         rows = await connection.fetch(_AMONG, chain, portion)
         found |= {row["address"]: to_watch(row) for row in rows}
     return found

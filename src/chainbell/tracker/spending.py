@@ -70,8 +70,11 @@ class Interpreted:
 
 def concerns(transaction: UtxoTransaction, watches: Mapping[bytes, Watch], owned: Mapping[bytes, Prevout]) -> bool:
     """Tell whether a transaction pays to, or spends from, a watched script."""
-    if any(script in watches for script in transaction.scripts):
+    if not watches.keys().isdisjoint(transaction.scripts):
         return True
+    # Thousands in each block end here.
+    if transaction.prevouts is None and transaction.revealed is None and owned.keys().isdisjoint(transaction.outpoints):
+        return False
     return any(script in watches for found in _spendable(transaction, owned) for script in found)
 
 
