@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from tests.bitcoin import UtxoDaemon, satoshis
 from tests.utxo_house import UtxoHouse
 from tests.utxo_judge import Judge, Truth
 
@@ -67,10 +68,16 @@ async def check_books(home: UtxoHouse, judge: Judge) -> None:
     assert await home.cursor_hash() == judge.block_of(judge.height)["hash"]
     ours, truth = await records(home), judge.truths()
     assert ours == truth, "\n".join(_differences(judge, ours, truth))
-    theirs = await _node_unspents(judge)
+    theirs = await _node_unspents(judge.node, judge.watched)
     assert theirs == {key: (each.script, each.amount) for key, each in judge.unspents().items()}
     assert await unspents(home) == theirs
     await check_fees(home, judge)
+
+
+async def check_balances(home: UtxoHouse) -> None:
+    """Demand that what our ledger calls unspent is what the node does; the cursor must be its tip, and all be seeded."""
+    rows = await home.fetch("select address from addresses where removed_at is null")
+    assert await unspents(home) == await _node_unspents(home.node, [row["address"].hex() for row in rows])
 
 
 def _differences(judge: Judge, ours: Sequence[Truth], truth: Sequence[Truth]) -> Iterator[str]:
@@ -84,13 +91,12 @@ def _differences(judge: Judge, ours: Sequence[Truth], truth: Sequence[Truth]) ->
                     yield f"{label}: {each} {judge.height_of(each.block)} {judge.watched.get(each.address)}"
 
 
-async def _node_unspents(judge: Judge) -> dict[tuple[str, int], tuple[str, int]]:
-    """Ask the node for its own set of unspent outputs."""
-    wanted = [f"raw({script})" for script in judge.watched]
-    told = await judge.node.rpc("scantxoutset", "start", wanted)
+async def _node_unspents(node: UtxoDaemon, scripts: Collection[str]) -> dict[tuple[str, int], tuple[str, int]]:
+    """Ask a node for its own set of unspent outputs of some scripts."""
+    told = await node.rpc("scantxoutset", "start", [f"raw({script})" for script in scripts])
     assert told["success"], told
     return {
-        (each["txid"], int(each["vout"])): (each["scriptPubKey"], int(each["amount"] * 10**8))
+        (each["txid"], int(each["vout"])): (each["scriptPubKey"], satoshis(each["amount"]))
         for each in told["unspents"]
         if each["amount"] > 0
     }
@@ -177,4 +183,4 @@ def _inherited(sent: Inputs, txid: str) -> set[tuple[str, int]]:
     return found
 
 
-__all__ = ["check_books", "check_fees", "check_gone", "check_stories", "records", "unspents"]
+__all__ = ["check_balances", "check_books", "check_fees", "check_gone", "check_stories", "records", "unspents"]

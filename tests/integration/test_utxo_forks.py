@@ -15,6 +15,7 @@ from tests.bitcoin import COIN, Bitcoind, Litecoind, UtxoDaemon
 from tests.builders_delivery import BOX
 from tests.fixtures_nodes import Starter
 from tests.utxo_house import UtxoHouse, caught_up, following_utxo, started, until, utxo_house
+from tests.utxo_verdict import check_balances, check_stories
 
 LIMIT = 12
 REQUIRED = 3
@@ -24,11 +25,14 @@ PATIENT = Backoff(first=0.05, cap=0.2)
 
 @asynccontextmanager
 async def at_home(node: UtxoDaemon, url: str, **changes: Any) -> AsyncIterator[UtxoHouse]:
-    """Follow a node's chain from its tip on; in the end every record's events must be a story without a gap."""
+    """Follow a node's chain from its tip on; in the end balances and stories must be right."""
     async with utxo_house(node, url, backoff=PATIENT, **changes) as home:
         async with following_utxo(home):
             await started(home)
             yield home
+            await caught_up(home)
+            await check_balances(home)
+        await check_stories(home)
 
 
 async def steps(home: UtxoHouse, txid: str, type_: str = "deposit") -> list[str]:
@@ -126,6 +130,8 @@ async def test_a_true_fork(bitcoind: Bitcoind, another: Starter, database_url: s
             told = await home.last_body(fork.twice)
             assert (told["final"], told["replacedBy"]) == (True, fork.rival)
             assert (await steps(home, fork.one))[-2:] == ["awaiting_confirmation", "success"]
+            await check_balances(home)
+        await check_stories(home)
 
 
 async def _halted(home: UtxoHouse) -> bool:
@@ -186,7 +192,7 @@ async def test_a_coinbase_matures(bitcoind: Bitcoind, database_url: str) -> None
 
 
 async def test_a_peg_out_matures(another: Starter, database_url: str) -> None:
-    """What comes out of Litecoin's extension block waits for 6 confirmations; orphaned, it is dropped for good, or returns."""
+    """What comes out of Litecoin's extension block waits for 6 confirmations; orphaned, it is dropped, or returns."""
     node = await another(Litecoind())
     await node.fund(3)
     await node.activate_mweb(2 * COIN)

@@ -58,9 +58,11 @@ async def test_what_a_frozen_leader_saw_in_a_mempool_is_thrown_away(
         assert set(before) <= {early, late}
         assert await second.end() == 0
         await first.event("following", times=2)
+        fourth = await bitcoind.send(address, COIN)
+        await home.tells(fourth, *WAITS)
         await bitcoind.mine(3)
         await caught_up(home)
-        for txid in (*rivals, third):
+        for txid in (*rivals, third, fourth):
             assert (await home.story(txid))[-2:] == ["awaiting_confirmation", "success"]
         for txid in before:
             assert await home.story(txid) == [*WAITS, "replaced", "replaced"]

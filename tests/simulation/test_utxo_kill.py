@@ -15,7 +15,7 @@ from tests.utxo_house import utxo_house
 from tests.utxo_judge import Judge
 from tests.utxo_soak import Turmoil, all_is_told, judge_turmoil, naming, settle_in, utxo_environment
 
-RANDOM_KILLS = 6
+RANDOM_KILLS = 4
 SOAK_RANDOM_KILLS = 100
 SOAK_ROUNDS = 3
 MATURITY = 100
@@ -27,7 +27,7 @@ async def _kill_at_every_point(environment: dict[str, str], turmoil: Turmoil, ro
     points = [point for point in Checkpoint if point is not Checkpoint.CHAIN_STARTED] * rounds
     for point in points:
         await turmoil.register_next()
-        times = 1 if point in RARE else turmoil.walk.chance.randrange(1, 4)
+        times = 1 if point in RARE else turmoil.walk.chance.randrange(1, 3)
         ended = await live_until_killed(environment, point.value, times, 60)
         assert ended == KILLED, f"{point} was never reached"
 
@@ -35,7 +35,7 @@ async def _kill_at_every_point(environment: dict[str, str], turmoil: Turmoil, ro
 async def _kill_at_random(environment: dict[str, str], turmoil: Turmoil, kills: int) -> None:
     for _ in range(kills):
         await turmoil.register_next()
-        ended = await live_until_killed(environment, "-", 1, turmoil.walk.chance.uniform(2, 4))
+        ended = await live_until_killed(environment, "-", 1, turmoil.walk.chance.uniform(1.5, 3.5))
         assert ended == KILLED, "it ended by itself"
 
 

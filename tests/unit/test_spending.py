@@ -182,6 +182,14 @@ def test_what_left_is_decided_at_first_sight() -> None:
     assert (found.transaction.sender, found.transaction.fee) == (A1, 1)
 
 
+def test_a_watch_that_moved_to_another_account_makes_no_second_transfer() -> None:
+    """Where single outputs left, one account owned all that was spent: who watches its scripts later has no share."""
+    one = transaction([(B1, 60), (STRANGER, 10)], [(SHOP, 69)])
+    subject_ = replace(subject(TransactionType.TRANSFER), tx_hash=one.hash, address=A1, account_id=ACCOUNT, asset=b"")
+    told = [replace(transfer(), subject=replace(subject_, position=0), counterparty=SHOP, amount=69)]
+    assert transfers(read(one, told)) == [(A1, 0, SHOP, 69)]
+
+
 def test_what_was_told_is_told_again_though_nobody_watches_any_more() -> None:
     """A removed watch stops new matches; its records are included again as they are."""
     one = transaction([(STRANGER, 60)], [(SHOP, 20)])

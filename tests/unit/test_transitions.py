@@ -275,3 +275,12 @@ def test_an_event_keeps_the_record_as_it_was() -> None:
 def test_a_block_above_the_cursor_has_no_depth() -> None:
     """Confirmations count from our own cursor, never below zero."""
     assert [view(cursor).depth(100) for cursor in (98, 99, 100, 101)] == [0, 0, 1, 2]
+
+
+def test_a_sender_that_a_block_cannot_tell_is_kept() -> None:
+    """A node that does not tell the sender in a block unsays nothing: neither the sender, nor a verdict on it."""
+    known = deposit(counterparty=address(9), senders=(address(9),), screening=ScreeningStatus.CLEAR)
+    record, _ = walk(known, [SEEN, included(100, counterparty=None, senders=(None,))], policy=SCREENED)
+    assert (record.counterparty, record.senders, record.screening) == (address(9), (address(9),), ScreeningStatus.CLEAR)
+    record, _ = walk(deposit(counterparty=None, senders=(None,)), [SEEN, included(100, senders=(address(9),))])
+    assert record.senders == (address(9),)

@@ -172,6 +172,10 @@ class LedgerCommit:
         """Look up which of these outpoints are outputs that we know as ours."""
         return await spending.outputs_among(self._connection, self._chain, outpoints)
 
+    async def spent_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
+        """Return, by outpoint, what these tracked transactions spend, as far as it was known when they were told."""
+        return await spending.spent_by(self._connection, self._chain, tx_hashes)
+
     async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
         """Return, by outpoint, the tracked transactions in no block that spend it."""
         return await spending.claims_among(self._connection, self._chain, outpoints)

@@ -14,6 +14,11 @@ select o.outpoint, o.script, o.amount from unnest($2::bytea[]) as wanted (outpoi
 where o.chain = $1
 """
 
+_SPENT_BY = """
+select i.outpoint, i.script, i.amount from unnest($2::bytea[]) as wanted (tx_hash) join inputs i using (tx_hash)
+where i.chain = $1 and i.script is not null and i.amount is not null
+"""
+
 _CLAIMS = """
 select i.outpoint, i.tx_hash from unnest($2::bytea[]) as wanted (outpoint) join inputs i using (outpoint)
 where i.chain = $1 and i.block_height is null
@@ -87,6 +92,12 @@ async def outputs_among(connection: Connection, chain: str, outpoints: Collectio
     """Look up which of these outpoints are outputs that we know as ours."""
     # Neighbours in the order of the index share its pages.
     rows = [row for part in chunks(sorted(outpoints)) for row in await connection.fetch(_OUTPUTS, chain, part)]
+    return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
+
+
+async def spent_by(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
+    """Return, by outpoint, what these tracked transactions spend, as far as it is known."""
+    rows = [row for part in chunks(tx_hashes) for row in await connection.fetch(_SPENT_BY, chain, part)]
     return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
 
 

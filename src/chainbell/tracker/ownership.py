@@ -22,11 +22,19 @@ async def look_up_ours(
     if any(transaction.revealed is None for transaction in ordinary) and (past or await commit.has_unseeded()):
         return Lacking(frozenset(), revealed=True)
     watches, owned = await _watched(commit, transactions, now)
-    matched = [transaction for transaction in ordinary if concerns(transaction, watches, owned)]
-    if lacking := frozenset(transaction.hash for transaction in matched if transaction.prevouts is None):
+    waiting = await commit.waiting({transaction.hash for transaction in transactions})
+    told_before = {record.subject.tx_hash for record in waiting}
+    owned = {**await commit.spent_by(told_before), **owned} if told_before else owned
+    matched = [one for one in ordinary if one.hash in told_before or concerns(one, watches, owned)]
+    if lacking := frozenset(transaction.hash for transaction in matched if _is_unread(transaction, owned)):
         return Lacking(lacking)
-    told = await _told(commit, transactions, watches, matched)
+    told = await _told(commit, transactions, watches, matched, waiting)
     return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary))
+
+
+def _is_unread(transaction: UtxoTransaction, owned: Mapping[bytes, Prevout]) -> bool:
+    """Tell whether a node must be asked what a transaction spends: nobody did, and the ledger does not know all of it."""
+    return transaction.prevouts is None and any(spent not in owned for spent in transaction.outpoints)
 
 
 async def _watched(
@@ -66,13 +74,14 @@ async def _told(
     transactions: Sequence[UtxoTransaction],
     watches: Mapping[bytes, Watch],
     matched: Collection[UtxoTransaction],
+    waiting: Collection[Transaction],
 ) -> Mapping[bytes, Sequence[Transaction]]:
     """Return the records of these transactions: of what waits for a block all, watched still or not."""
     concerned = {transaction.hash for transaction in matched}
     concerned |= {
         transaction.hash for transaction in transactions if any(script in watches for script in transaction.scripts)
     }
-    records = {record.uid: record for record in await commit.waiting({transaction.hash for transaction in transactions})}
+    records = {record.uid: record for record in waiting}
     records |= {record.uid: record for record in await commit.by_hash(concerned)} if concerned else {}
     found: dict[bytes, list[Transaction]] = defaultdict(list)
     for record in sorted(records.values(), key=lambda record: record.uid):

@@ -106,6 +106,10 @@ class ChainCommit(Protocol):
         """Look up which of these outpoints are outputs that we know as ours."""
         ...
 
+    async def spent_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
+        """Return, by outpoint, what these tracked transactions spend, as far as it was known when they were told."""
+        ...
+
     async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
         """Return, by outpoint, the tracked transactions in no block that spend it."""
         ...

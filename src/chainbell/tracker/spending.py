@@ -32,7 +32,7 @@ class Ours:
     watches: Mapping[bytes, Watch]
     """By scriptPubKey."""
     owned: Mapping[bytes, Prevout]
-    """Outputs of watched scripts, by outpoint."""
+    """Outputs that our ledger knows, by outpoint: those of watched scripts, and what transactions told before spend."""
     told: Mapping[bytes, Sequence[Transaction]]
     """Records of these transactions, by txid."""
     displaced: Mapping[bytes, Sequence[Transaction]]
@@ -216,7 +216,7 @@ class _Reading:
         """Return sender, position, recipient and amount of each transfer.
 
         What left was decided by the addresses known at the account's first sight of the transaction; told again, it is
-        the same.
+        the same. Where single outputs left, one account owned all that was spent, and no other has a share.
         """
         transfers = [record for record in self._told if record.subject.type is TransactionType.TRANSFER]
         found = [
@@ -224,6 +224,8 @@ class _Reading:
             for record in transfers
         ]
         told = {record.subject.account_id for record in transfers}
+        if any(record.subject.position != SPEND for record in transfers):
+            return found
         for account_id, payer in self._payers.items():
             if account_id not in told:
                 found += self._leaving_from(account_id, payer)

@@ -123,7 +123,7 @@ def _include(teller: _Teller, seen: Included) -> None:
         block=seen.block,
         execution=seen.execution,
         amount=seen.amount,
-        counterparty=seen.counterparty,
+        counterparty=_still_known(transaction, seen),
         log_index=seen.log_index,
         fee=seen.fee,
         fee_of=seen.fee_of,
@@ -146,8 +146,13 @@ def _better_known(before: tuple[bytes | None, ...], now: tuple[bytes | None, ...
 
 def _screening_of(transaction: Transaction, seen: Included) -> ScreeningStatus:
     """Return the screening status in a new inclusion: a verdict holds for the amount and the sender that were screened."""
-    same = (transaction.amount, transaction.counterparty) == (seen.amount, seen.counterparty)
+    same = transaction.amount == seen.amount and transaction.counterparty == _still_known(transaction, seen)
     return transaction.screening if same else ScreeningStatus.UNSCREENED
+
+
+def _still_known(transaction: Transaction, seen: Included) -> bytes | None:
+    """Return the other side: a node that cannot tell it in a block does not unsay what a mempool told."""
+    return transaction.counterparty if seen.counterparty is None else seen.counterparty
 
 
 def _orphan(teller: _Teller, block_hash: bytes) -> None:

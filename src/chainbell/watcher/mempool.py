@@ -25,7 +25,7 @@ from chainbell.watcher.ports import M, MempoolCommits, MempoolNodes
 TRANSACTIONS_PER_COMMIT = 1000
 POLL_SECONDS = 0.5
 """How often a mempool is looked at, at least; more often where the chain's own polls are."""
-REST_FACTOR = 4
+REST_FACTOR = 2
 """After a look the node has this many times as long as it took to do other things."""
 LONGEST_REST_SECONDS = 10.0
 ABSENCE_SECONDS = 5.0
