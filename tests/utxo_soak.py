@@ -163,10 +163,10 @@ async def settle_in(node: Bitcoind, chance: random.Random, guests: int) -> tuple
     kinds = islice(cycle(people.kinds), guests)
     visitors = [await people.place(GUEST if kind == NEED_SEEDING else OUTSIDER, kind) for kind in kinds]
     walk.places += [place for place in visitors if place.owner == OUTSIDER]
-    walk.strangers = [place for place in visitors if place.owner == GUEST]
+    walk.strangers = [await people.witness("stranger", 2), *(place for place in visitors if place.owner == GUEST)]
     walk.coins = await node.coins()
     for _ in range(3):
-        assert await walk.pay("fan out", walk.coins[:4], [*walk.owned_by(OUTSIDER), *walk.strangers])
+        assert await walk.pay("fan out", walk.coins[:4], [*walk.owned_by(OUTSIDER), *walk.strangers[1:]])
         await walk.mine()
     chance.shuffle(visitors)
     return walk, visitors

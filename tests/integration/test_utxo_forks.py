@@ -134,6 +134,31 @@ async def test_a_true_fork(bitcoind: Bitcoind, another: Starter, database_url: s
         await check_stories(home)
 
 
+async def test_a_conflict_is_taken_back(bitcoind: Bitcoind, another: Starter, database_url: str) -> None:
+    """What a block replaced for good waits again when that block is orphaned, and goes the way of its own block."""
+    second = await another(Bitcoind())
+    await second.connect(bitcoind)
+    fork = Fork(bitcoind, second)
+    async with at_home(bitcoind, database_url, reorg_limit=LIMIT, drop_after_seconds=60) as home:
+        await fork.pay(home)
+        split, old_tip = await bitcoind.height(), (await bitcoind.mine(REQUIRED - 1))[-1]
+        await caught_up(home)
+        await fork.meet(REQUIRED - 1)
+        await caught_up(home)
+        seen = ["created", "pending", "awaiting_confirmation", "pending", "replaced"]
+        assert await steps(home, fork.twice) == seen
+        assert (await home.last_body(fork.twice))["final"] is True
+        await bitcoind.disconnect(second)
+        await bitcoind.invalidate(await bitcoind.block_hash(split + 1))
+        assert await bitcoind.block_hash() == old_tip
+        await caught_up(home)
+        await bitcoind.mine()
+        await caught_up(home)
+        assert await steps(home, fork.twice) == [*seen, "pending", "awaiting_confirmation", "success"]
+        body = await home.last_body(fork.twice)
+        assert (body["final"], body["replacedBy"] if "replacedBy" in body else None) == (True, None)
+
+
 async def _halted(home: UtxoHouse) -> bool:
     (row,) = await home.fetch("select halted from chains")
     return bool(row["halted"])
