@@ -5,6 +5,8 @@ import secrets
 import pytest
 from hypothesis import HealthCheck, settings
 
+# What fails in these says what differs, as in a test's own module.
+pytest.register_assert_rewrite("tests.books", "tests.soak", "tests.utxo_soak", "tests.utxo_verdict")
 pytest_plugins = ("tests.fixtures_nodes", "tests.fixtures_postgres")
 
 settings.register_profile(

@@ -50,3 +50,13 @@ class MwebWalk(Walk):
         self.coinbases.add(txid)
         self.count += 1
         self.done["peg-out"] += 1
+
+    async def give_up(self, lowest: str) -> bool:
+        """Have litecoind refuse a block: now and then it answers that it does, and stays where it is."""
+        before = await self.node.block_hash()
+        await self.node.rpc("invalidateblock", lowest)
+        if await self.node.block_hash() != before:
+            return True
+        await self.node.reconsider(lowest)
+        self.done["reorg, not done"] += 1
+        return False

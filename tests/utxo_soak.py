@@ -150,6 +150,24 @@ class Turmoil:
             await self.walk.mine()
         await self.walk.mine(self.judge.required + 1)
 
+    async def replace_one(self) -> None:
+        """Have one payment told that waits, and then what replaces it; mine that deep enough."""
+        walk, sent = self.walk, None
+        await walk.look()
+        while sent is None:
+            sent = await walk.deposit()
+        await self._tells(sent.txid, "pending")
+        while sent.txid in await walk.node.mempool():
+            await walk.replacement()
+        await self._tells(sent.txid, "replaced")
+        await walk.mine(self.judge.required + 1)
+
+    async def _tells(self, txid: str, name: str) -> None:
+        async def is_told() -> bool:
+            return name in await self.home.story(txid)
+
+        await until(is_told, f"{txid} tells {name}", seconds=120)
+
 
 async def settle_in(node: Bitcoind, chance: random.Random, guests: int) -> tuple[Walk, list[Place]]:
     """Give everybody addresses and outsiders coins, and so many guests too, of each script type in turn."""

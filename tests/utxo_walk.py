@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.bitcoin import COIN, Coin, RpcError, UtxoDaemon
 from tests.utxo_people import People, Place
@@ -251,9 +252,11 @@ class Walk:
         """Take blocks back and mine others; return the height up to which the chain stayed."""
         height = await self.node.height()
         fork = max(height - depth, floor)
-        lowest = await self.node.block_hash(fork + 1)
-        taken_back = [txid for at in range(fork + 1, height + 1) for txid in (await self.node.block(at))["tx"]]
-        await self.node.invalidate(lowest)
+        before = [await self.node.block(at) for at in range(max(floor, fork - 40), height + 1)]
+        taken_back = [told for block in before if block["height"] > fork for told in block["tx"]]
+        if not await self.give_up(await self.node.block_hash(fork + 1)):
+            return height
+        kept = await self.highest_kept(before)
         how = how or self.chance.choice(self.ways_back)
         self.done[f"reorg, {how}"] += 1
         match how:
@@ -274,7 +277,26 @@ class Walk:
             case _:
                 await self._double_spend([each["txid"] for each in taken_back])
                 await self.node.mine(height - fork + 1)
-        return fork
+        return min(kept, await self.highest_kept(before))
+
+    async def highest_kept(self, blocks: Sequence[dict[str, Any]]) -> int:
+        """Return the height of the last of these that the node's chain has still.
+
+        It may not be the parent of what was refused: a branch that was left before may be the best again, and litecoind
+        sometimes stops half-way.
+        """
+        tip = await self.node.height()
+        for block in reversed(blocks):
+            height = int(block["height"])
+            if height <= tip and await self.node.block_hash(height) == block["hash"]:
+                return height
+        message = "the reorg went deeper than was looked at"
+        raise AssertionError(message)
+
+    async def give_up(self, lowest: str) -> bool:
+        """Have the node refuse a block of its chain; False where it cannot."""
+        await self.node.invalidate(lowest)
+        return True
 
     async def _double_spend(self, txids: Sequence[str]) -> None:
         """Mine what takes the inputs of some transactions that were in the blocks that are taken back."""

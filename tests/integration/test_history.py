@@ -413,7 +413,7 @@ async def test_a_chain_that_stopped_finishes_no_scan(anvil: Anvil, database_url:
 
 
 async def test_what_was_read_before_the_tokens_changed_is_read_again(anvil: Anvil, database_url: str) -> None:
-    """A scan commits nothing that it read in an earlier stretch of leading: it may lack a token that still counts as covered."""
+    """A scan commits nothing that it read in an earlier stretch of leading: it may lack a token that counts as covered."""
     first = await anvil.height() + 1
     await anvil.send(anvil.accounts[0], ALICE, ETHER)
     await anvil.mine(3)

@@ -7,13 +7,14 @@ from chainbell.config.chains import load_chains
 from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.extended_key import BIP32_MAIN
+from chainbell.storage.audit import Deed
 from chainbell.storage.database import Database
 from chainbell.storage.installation import read_installation
 from chainbell.storage.journal import Journal, read_journals
-from chainbell.storage.key_addresses import NextAddress, hand_out
+from chainbell.storage.key_addresses import NextAddress, hand_out, next_address
 from chainbell.storage.keys import KeyStore, NewKey
-from chainbell.storage.losses import losses, remember
-from chainbell.storage.restore import registered_now
+from chainbell.storage.losses import Losses, losses, remember
+from chainbell.storage.restore import begin_generation, registered_now
 from chainbell.storage.watches import NewWatch, WatchStore
 from chainbell.telemetry.clock import now
 from tests.feed_builders import with_a_chain
@@ -65,3 +66,47 @@ async def test_a_lost_key_and_what_was_handed_out_are_told(database_url: str, tm
         assert not losses(remembered, await registered_now(database, remembered)).any
         async with database.transaction() as connection:
             assert (await hand_out(connection, NextAddress("anvil"), now())).address == derive(template, 0, 3, 4)[0]
+
+
+async def test_what_was_removed_after_the_backup_does_not_come_back(database_url: str, tmp_path: Path) -> None:
+    """Handed out or not, in the window of the backup or behind it: it is listed, not watched, and nobody else's."""
+    path = tmp_path / "registrations.ndjson"
+    template = parse_account_key(random_key(Random(1), BIP32_MAIN).text(BIP32_MAIN), key_rules(load_chains()["anvil"]))
+    addresses = derive(template, 0, 0, 20)
+    async with Database.open(database_url) as database:
+        async with database.connection() as connection:
+            installation = (await read_installation(connection)).id
+        database.journal = Journal(path, installation, 0)
+        await with_a_chain(database)
+        await KeyStore(database).add(NewKey("anvil", template, gap_limit=2), now())
+        kept = ("addresses", "key_branches", "derived_addresses")
+        async with database.connection() as connection:
+            for table in kept:
+                await connection.execute(f"create table backup_{table} as select * from {table}")
+
+        handed = [await next_address(database, NextAddress("anvil"), now()) for _ in range(10)]
+        assert [watch.address for watch in handed] == addresses[:10]
+        removed = [addresses[index] for index in (0, 9, 10)]
+        for address in removed:
+            await WatchStore(database).remove("anvil", address, None, now())
+
+        async with database.connection() as connection:
+            await connection.execute(f"truncate {', '.join(kept)} cascade")
+            for table in ("key_branches", "addresses", "derived_addresses"):
+                await connection.execute(f"insert into {table} select * from backup_{table}")
+        lines = read_journals([path], installation).lines
+
+        async def found() -> Losses:
+            return losses(remember(lines), await registered_now(database, remember(lines)))
+
+        before = await found()
+        assert [one.address for one in before.retired] == removed
+        await begin_generation(database, Deed("me@here", now(), {}), None, above=0, leap=7, retired=before.retired)
+        assert not (await found()).retired
+        for lost in (await found()).addresses:
+            await WatchStore(database).add(NewWatch("anvil", lost.address), now())
+        assert not (await found()).any
+        for expected in (11, 12, 13):
+            assert (await next_address(database, NextAddress("anvil"), now())).address == addresses[expected]
+        for address in removed:
+            assert await WatchStore(database).find("anvil", address) is None

@@ -1,16 +1,20 @@
 """Extended keys followed on real nodes: windows widen inside of the commit that finds them used, and change is change."""
 
+import time
 from collections.abc import Sequence
 from random import Random
 
 import pytest
 
+from chainbell.custody import derivation
 from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.descriptor_checksum import checksum_of
-from chainbell.custody.extended_key import BIP32_MAIN, BIP32_TEST
+from chainbell.custody.extended_key import BIP32_MAIN, BIP32_TEST, ExtendedKey
+from chainbell.custody.public_derivation import child_keys
 from chainbell.custody.template import Template
 from chainbell.domain.address import show_address
+from chainbell.storage import database
 from chainbell.storage.accounts import OPERATOR
 from chainbell.storage.key_addresses import NextAddress, hand_out
 from chainbell.storage.keys import AccountKey, KeyStore, NewKey
@@ -161,6 +165,33 @@ async def test_an_evm_block_is_matched_until_no_window_widens(anvil: Anvil, data
         for address in (*reached, addresses[35]):
             await anvil.send(anvil.accounts[0], address, ETHER)
         await anvil.mine(1)
+        async with following(home):
+            await caught_up(home)
+        rows = await home.fetch("select address from transactions")
+        assert sorted(f"0x{row['address'].hex()}" for row in rows) == sorted(reached)
+
+
+async def test_derivation_that_takes_longer_than_a_commit_may_stand_still(
+    anvil: Anvil, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a window needs is derived while no transaction is open: the chain goes on, however long that takes."""
+
+    def slowly(key: ExtendedKey, steps: Sequence[int], indexes: Sequence[int]) -> list[bytes]:
+        time.sleep(1)
+        return child_keys(key, steps, indexes)
+
+    limited = database.SERVER_SETTINGS | {"idle_in_transaction_session_timeout": "400ms"}
+    monkeypatch.setattr(database, "SERVER_SETTINGS", limited)
+    async with house(anvil, database_url) as home:
+        template = parse_account_key(random_key(Random(6), BIP32_MAIN).text(BIP32_MAIN), key_rules(home.definition))
+        async with following(home):
+            await started(home)
+            await KeyStore(home.database).add(NewKey("anvil", template, gap_limit=GAP), now())
+        reached = [f"0x{address.hex()}" for address in derive(template, 0, 0, 24)[5::6]]
+        for address in reached:
+            await anvil.send(anvil.accounts[0], address, ETHER)
+        await anvil.mine(1)
+        monkeypatch.setattr(derivation, "child_keys", slowly)
         async with following(home):
             await caught_up(home)
         rows = await home.fetch("select address from transactions")

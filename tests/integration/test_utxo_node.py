@@ -11,13 +11,17 @@ import pytest
 
 from chainbell.config.chains import load_chains
 from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
-from chainbell.domain.errors import NodeBehindError, NodeError
+from chainbell.domain.errors import NodeBehindError, NodeError, TooMuchAskedError
 from chainbell.domain.node import NodeState, Tip
 from chainbell.domain.utxo import Lacking, Making, UtxoBlock
+from chainbell.nodes.answers import Dialect
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import (
     BadAnswerError,
+    BatchTooLargeError,
     LacksCapabilityError,
+    NodeStartingError,
+    NodeUnreachableError,
     NoUsableNodeError,
     PrunedError,
     RpcError,
@@ -25,9 +29,13 @@ from chainbell.nodes.errors import (
     WrongChainError,
 )
 from chainbell.nodes.pool import Surroundings, open_pool, open_utxo_pool
+from chainbell.nodes.rpc import Rpc
+from chainbell.nodes.utxo.blocks import Format
+from chainbell.nodes.utxo.node import UtxoNode
+from chainbell.nodes.utxo.unspents import UnspentScanner
 from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon
 from tests.fixtures_nodes import Starter
-from tests.rpcproxy import Answer, ErrorObject, Fault, LyingProxy
+from tests.rpcproxy import Answer, DropConnection, ErrorObject, Fault, HttpStatus, LyingProxy
 from tests.utxo_reading import reading
 
 DAEMONS = pytest.mark.parametrize("daemon", [Bitcoind, Litecoind])
@@ -265,6 +273,48 @@ async def test_another_scan_is_in_the_way(bitcoind: Bitcoind) -> None:
         fault["scantxoutset"] = ErrorObject(-8, 'Scan already in progress, use action "abort" or "status"')
         with pytest.raises(ScanBusyError, match=r"node the node scans .* for somebody else"):
             await reader.unspents([b"\x51"])
+
+
+async def test_a_scan_has_a_limit_of_its_own(bitcoind: Bitcoind) -> None:
+    """What is unspent may be larger than any other answer, for one script most; beyond its limit less is to be asked."""
+    address, other = await bitcoind.new_address(), await bitcoind.new_address()
+    for _ in range(6):
+        await bitcoind.send(address, 5_000_000)
+    await bitcoind.mine()
+    scripts = [await bitcoind.script(each) for each in (address, other)]
+    rpc = Rpc(Endpoint("the node", bitcoind.url), timeout=20, max_bytes=1_000, dialect=Dialect.BITCOIN)
+    node = UtxoNode(rpc, Format())
+    try:
+        with pytest.raises(BatchTooLargeError, match="more than 1000 bytes"):
+            await rpc.call("getblock", [await bitcoind.block_hash(await bitcoind.height()), 2])
+        assert len((await node.unspents(scripts)).unspents) == 6
+        scanner = UnspentScanner("the node", rpc.call, node.header, most_bytes=1_000, most_bytes_of_one=2**20)
+        with pytest.raises(TooMuchAskedError, match="more than 1000 bytes"):
+            await scanner.scan(scripts)
+        assert len((await scanner.scan(scripts[:1])).unspents) == 6
+    finally:
+        await rpc.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (ErrorObject(-7, "Out of memory"), TooMuchAskedError),
+        (ErrorObject(-1, "response size exceeded"), TooMuchAskedError),
+        (HttpStatus(413), TooMuchAskedError),
+        (ErrorObject(-32601, "Method not found"), RpcError),
+        (ErrorObject(-28, "Loading block index"), NodeStartingError),
+        (HttpStatus(502), NodeUnreachableError),
+        (DropConnection(), NodeUnreachableError),
+    ],
+)
+async def test_what_less_may_heal(bitcoind: Bitcoind, fault: Fault, kind: type[NodeError]) -> None:
+    """A scan fails as too much where a smaller one may not; not where the node is down, or has no such method."""
+    async with LyingProxy(bitcoind.url) as proxy, reading(proxy.url) as reader:
+        proxy.rule = lambda method, _params, answer: fault if method == "scantxoutset" else answer
+        with pytest.raises(kind) as caught:
+            await reader.unspents([b"\x51", b"\x52"])
+        assert type(caught.value) is kind
 
 
 async def test_a_cancelled_scan_is_aborted(bitcoind: Bitcoind) -> None:

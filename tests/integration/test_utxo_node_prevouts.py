@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from chainbell.domain.chain import Capability
 from chainbell.domain.utxo import Lacking, Making, Prevout, UtxoBlock, UtxoTransaction, outpoint
 from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon, satoshis
 from tests.fixtures_nodes import Starter
+from tests.rpcproxy import Answer, ErrorObject, Fault, LyingProxy
 from tests.utxo_reading import reading
 
 DAEMONS = pytest.mark.parametrize("daemon", [Bitcoind, Litecoind])
@@ -99,6 +101,51 @@ async def test_what_a_node_can_is_learned_anew(another: Starter) -> None:
         (prevout,) = spent(await reader.complete(blocks, every(blocks)))[txid] or ()
         assert prevout is not None
         assert prevout.amount > 5_000_000
+
+
+@pytest.mark.parametrize("error", [None, -5, -3])
+async def test_a_block_without_undo_data_is_no_rule(another: Starter, error: int | None) -> None:
+    """What is said of one block without undo data holds for no other: not beside it, not after it."""
+    node = await another(Bitcoind())
+    await node.fund(3)
+    txids = []
+    for _ in range(3):
+        txids += [await node.send(await node.new_address(), 5_000_000) for _ in range(2)]
+        await node.mine()
+    first = await node.height() - 2
+    without: set[str] = set()
+
+    def rule(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
+        if method != "getrawtransaction" or params[2:] == [] or params[2] not in without:
+            return answer
+        if error is not None:
+            return ErrorObject(error, "not for this block")
+        told = answer["result"]
+        return {
+            **answer,
+            "result": {**told, "vin": [{k: v for k, v in each.items() if k != "prevout"} for each in told["vin"]]},
+        }
+
+    async with LyingProxy(node.url, rule=rule) as proxy, reading(proxy.url) as reader:
+        blocks = await reader.blocks_from(first, first + 2)
+
+        async def known(*chosen: UtxoBlock) -> list[bool]:
+            """Say of each payment in these blocks, in order, whether its prevouts were told."""
+            found = [await reader.complete([block], every([block])) for block in chosen]
+            told = {txid: prevouts for each in found for txid, prevouts in spent(each).items()}
+            return [None not in (told[txid] or ()) for txid in txids if txid in told]
+
+        without.add(blocks[0].ref.hash.hex())
+        assert await known(*blocks) == [False, False, True, True, True, True]
+        without.add(blocks[1].ref.hash.hex())
+        assert await known(*reversed(blocks)) == [False, False, False, False, True, True]
+        together = spent(await reader.complete(blocks, every(blocks)))
+        assert [None not in (together[txid] or ()) for txid in txids[4:]] == [True, True], "asked for together"
+        without.clear()
+        assert await known(*blocks) == [True] * 6
+        asked = proxy.calls["getrawtransaction"]
+        await reader.complete(blocks, every(blocks))
+        assert proxy.calls["getrawtransaction"] - asked <= len(txids), "each is asked for once"
 
 
 @DAEMONS

@@ -183,13 +183,16 @@ async def test_a_node_that_starts(another: Starter, daemon: type[UtxoDaemon]) ->
     """While it is down it is unreachable, while it loads it is starting, and then it answers: never anything else."""
     node = await another(daemon())
     await node.mine(400)
-    await node.stop()
     trouble: list[NodeError] = []
     async with opened(node.url) as rpc:
-        # A node that checks its whole chain at the start takes long enough to be seen doing it.
-        starting = asyncio.create_task(node.start("-checkblocks=0", "-checklevel=4"))
-        assert await answered(rpc, trouble) == 400
-        await starting
+        # A node that checks its whole chain at the start is mostly seen doing it; else it starts once more.
+        for _ in range(10):
+            await node.stop()
+            starting = asyncio.create_task(node.start("-checkblocks=0", "-checklevel=4"))
+            assert await answered(rpc, trouble) == 400
+            await starting
+            if any(isinstance(error, NodeStartingError) for error in trouble):
+                break
     assert {type(error) for error in trouble} == {NodeUnreachableError, NodeStartingError}
     assert all(
         "node the node: the node is starting" in str(error) for error in trouble if isinstance(error, NodeStartingError)

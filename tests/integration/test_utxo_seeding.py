@@ -29,7 +29,7 @@ from chainbell.telemetry.checkpoints import Checkpoint
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Coin, Litecoind, UtxoDaemon, satoshis
 from tests.fixtures_nodes import Starter
-from tests.rpcproxy import Answer, ErrorObject, Fault, Held, LyingProxy, honest
+from tests.rpcproxy import Answer, DropConnection, ErrorObject, Fault, Held, HttpStatus, LyingProxy, honest
 from tests.utxo_house import UtxoHouse, caught_up, following_utxo, started, until, utxo_house
 
 FEE = 10_000
@@ -505,6 +505,29 @@ async def test_one_address_that_is_too_much_holds_up_no_other(bitcoind: Bitcoind
             await _seeded(home)
             for address, coin in others:
                 await _holds(home, address, coin.amount)
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(502), DropConnection(), ErrorObject(-28, "Loading block index")])
+async def test_an_outage_blames_no_address(bitcoind: Bitcoind, database_url: str, fault: Fault) -> None:
+    """A node that is down is asked for the same again, as often as it takes: not for fewer, and none is passed over."""
+    owned = [await _own(bitcoind) for _ in range(3)]
+    sizes: list[int] = []
+
+    def down(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
+        if method != "scantxoutset" or params[0] != "start":
+            return answer
+        sizes.append(len(params[1]))
+        return fault if len(sizes) < 3 else answer
+
+    async with _behind_a_proxy(bitcoind, database_url) as (home, proxy):
+        async with following_utxo(home):
+            await started(home)
+        for address, _ in owned:
+            await home.watch(address)
+        proxy.rule = down
+        async with following_utxo(home):
+            await _seeded(home)
+    assert set(sizes) == {3}
 
 
 async def test_an_address_removed_meanwhile_is_left_out(bitcoind: Bitcoind, database_url: str) -> None:

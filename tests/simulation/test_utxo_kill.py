@@ -62,6 +62,7 @@ async def test_no_kill_loses_or_doubles_anything_on_bitcoin(
                     await _kill_at_random(environment, turmoil, kills)
                 await turmoil.calm_down()
                 async with chainbell_process(environment, "-", 1) as process:
+                    await turmoil.replace_one()
                     await all_is_told(home)
                     process.send_signal(signal.SIGTERM)
                     assert await asyncio.wait_for(process.wait(), 30) == 0

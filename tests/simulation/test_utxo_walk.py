@@ -53,6 +53,8 @@ class Stage:
     own_blocks: Sequence[Callable[[], Awaitable[None]]] = ()
     """Ways to mine that only this daemon has."""
     own_payments: Sequence[Callable[[], Awaitable[None]]] = ()
+    to_end_with: Sequence[Callable[[], Awaitable[object]]] = ()
+    """What must be in the chain in the end, whatever was taken back before."""
     restarts_after_reorg: bool = True
     """litecoind with extension blocks sometimes calls its own database corrupt, when it starts after a reorg."""
     home: UtxoHouse = field(init=False)
@@ -158,7 +160,9 @@ class Stage:
         await caught_up(self.home)
         tip, fork = await self.node.block_hash(), await self.node.height() - 3
         lowest = await self.node.block_hash(fork + 1)
-        await self.node.invalidate(lowest)
+        if not await self.walk.give_up(lowest) or await self.node.height() != fork:
+            await self.node.reconsider(lowest)
+            return
         await self.node.mine(2)
         await caught_up(self.home)
         await self.node.reconsider(lowest)
@@ -234,6 +238,7 @@ async def test_a_walk_on_bitcoind(database_url: str, seed: int, soak: bool) -> N
         guests = await _settle_in(walk)
         stage = Stage(walk, Judge(node, REQUIRED, COINBASE_MATURITY), await node.height())
         stage.own_blocks = [walk.mine_some, walk.mine_unrelayed]
+        stage.to_end_with = [walk.mine_unrelayed]
         await _live(stage, guests, database_url, TRANSACTIONS * (SOAK_FACTOR if soak else 1))
     _check_counts(stage, DONE | ONLY_BITCOIN, RECIPIENTS | {"witness_v1_taproot", "pubkey", "multisig"})
 
@@ -249,6 +254,7 @@ async def test_a_walk_on_litecoind(database_url: str, seed: int, soak: bool) -> 
         stage.own_blocks = [walk.peg_out, walk.peg_out]
         stage.restarts_after_reorg = False
         stage.own_payments = [walk.peg_in]
+        stage.to_end_with = [lambda: node.peg_in(COIN // 10), walk.peg_out]
         await _live(stage, guests, database_url, LITECOIN_TRANSACTIONS * (SOAK_FACTOR if soak else 1))
     _check_counts(stage, DONE | ONLY_LITECOIN, RECIPIENTS | {"witness_mweb_pegin"})
     assert stage.judge.peg_outs()
@@ -270,6 +276,9 @@ async def _live(stage: Stage, guests: Sequence[Place], database_url: str, transa
             await started(home)
             await _open_accounts(stage)
             await _walk(stage, guests, transactions)
+            for each in stage.to_end_with:
+                await walk.look()
+                await each()
             await _settle(stage)
             await stage.checkpoint()
         stage.events = await check_stories(home)

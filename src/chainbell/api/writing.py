@@ -7,6 +7,7 @@ is tried again. An answer that shows a secret is sealed before it is stored.
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -16,6 +17,7 @@ from chainbell.api.access import Caller, Writer
 from chainbell.api.services import ApiServices, Services
 from chainbell.domain.identity import canonical
 from chainbell.storage.database import Connection
+from chainbell.storage.deriving import with_derived
 from chainbell.storage.idempotency import DoneBefore, KeyedRequest, claim_key, record_answer
 
 Work = Callable[[Connection], Awaitable[bytes]]
@@ -51,6 +53,9 @@ class Write:
         ``secret`` says that the answer shows a secret. Raises what `work` raises, and `InputError` for a key that stood
         for another request.
         """
+        return await with_derived(self._services.database, partial(self._once, status, work, secret=secret))
+
+    async def _once(self, status: int, work: Work, *, secret: bool) -> Response:
         async with self._services.database.transaction() as connection:
             if self._request is None:
                 return _answer(status, await work(connection))

@@ -59,4 +59,5 @@ async def begin(services: Services, findings: Findings) -> NewGeneration:
     reach = findings.state.reach
     deed = Deed(actor(), now(), {"backupReaches": None if reach is None else reach.isoformat()})
     leap = _LEAST_LEAP + secrets.randbelow(_LEAST_LEAP)
-    return await begin_generation(services.database, deed, reach, above=findings.next_generation - 1, leap=leap)
+    above, retired = findings.next_generation - 1, findings.losses.retired
+    return await begin_generation(services.database, deed, reach, above=above, leap=leap, retired=retired)

@@ -31,10 +31,10 @@ class ChainTransaction:
 class Movement:
     """One movement of value as seen on chain.
 
-    On EVM chains it is never zero, and a position is the ordinal, from 0, among the movements of the same asset into the same address (``incoming_position``)
-    or out of the same address (``outgoing_position``) in one transaction, in execution order. Nobody's (``sender`` is None)
-    ``outgoing_position`` is 0. On UTXO chains a movement has one side, and its position is the index of the output, or
-    ``SPEND``.
+    On EVM chains it is never zero, and a position is the ordinal, from 0, among the movements of the same asset into the
+    same address (``incoming_position``) or out of the same address (``outgoing_position``) in one transaction, in execution
+    order. Nobody's (``sender`` is None) ``outgoing_position`` is 0. On UTXO chains a movement has one side, and its position
+    is the index of the output, or ``SPEND``.
     """
 
     transaction: ChainTransaction

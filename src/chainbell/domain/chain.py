@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
@@ -185,7 +185,7 @@ class ChainDefinition(Definition):
         known._addresses = replace(self.addresses, neighbours=tuple(others))  # noqa: SLF001 - of the same class
         return known
 
-    def model_post_init(self, _context: Any, /) -> None:
+    def model_post_init(self, _context: object, /) -> None:
         """Derive how addresses are written."""
         table = self.address_table
         if table is not None:
@@ -217,7 +217,9 @@ class ChainDefinition(Definition):
         for kind, keys in _KEYS_OF_ONE_KIND.items():
             if kind is not self.kind:
                 yield from (
-                    f"{key}: is for {kind} chains, and this one is {self.kind}: take it out" for key in keys if key in self._given()
+                    f"{key}: is for {kind} chains, and this one is {self.kind}: take it out"
+                    for key in keys
+                    if key in self._given()
                 )
         allowed = CAPABILITIES[self.kind]
         for capability in sorted(self.capabilities - allowed):

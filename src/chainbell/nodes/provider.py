@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import aiohttp
 import orjson
@@ -42,6 +42,13 @@ _UNAVAILABLE = 503
 _QUEUE_FULL = b"Work queue depth exceeded"
 
 
+class Limits(NamedTuple):
+    """What an answer may take."""
+
+    seconds: float
+    max_bytes: int
+
+
 class StrictProvider(AsyncHTTPProvider):
     """Answers whole, in time, below a size, and to what was asked; else a ``NodeError`` that says which it was not.
 
@@ -68,8 +75,7 @@ class StrictProvider(AsyncHTTPProvider):
         self.connections = 0
         """How many TCP connections were opened: a new one may lead to another server."""
         self._url = url
-        self._timeout = timeout
-        self._max_bytes = max_bytes
+        self._limits = Limits(timeout, max_bytes)
         self._session: aiohttp.ClientSession | None = None
 
     @staticmethod
@@ -107,15 +113,24 @@ class StrictProvider(AsyncHTTPProvider):
             raise error
         return [RPCResponse(jsonrpc="2.0", id=number, result=result) for number, result in enumerate(results)]
 
-    async def ask(self, method: str, params: Any, seconds: float | None = None) -> object:  # noqa: ANN401 - plain JSON
-        """Ask one thing and give its result; ``seconds`` is how long this one may take, if not as long as the others.
+    async def ask(
+        self,
+        method: str,
+        params: Any,  # noqa: ANN401 - plain JSON
+        seconds: float | None = None,
+        max_bytes: int | None = None,
+    ) -> object:
+        """Ask one thing and give its result.
+
+        ``seconds`` is how long this one may take, and ``max_bytes`` how large it may be, if not as the others.
 
         Raises:
             NodeError: there is no result.
 
         """
         request = self.form_request(RPCEndpoint(method), params)
-        answer = await self._post(self.encode_rpc_dict(request), seconds or self._timeout)
+        limits = Limits(seconds or self._limits.seconds, max_bytes or self._limits.max_bytes)
+        answer = await self._post(self.encode_rpc_dict(request), limits)
         return single_result(answer, cast("int", request["id"]), self._dialect)
 
     async def ask_batch(self, requests: Sequence[tuple[str, Any]]) -> list[object]:
@@ -126,7 +141,7 @@ class StrictProvider(AsyncHTTPProvider):
 
         """
         formed = [self.form_request(RPCEndpoint(method), params) for method, params in requests]
-        answer = await self._post(orjson.dumps(formed), self._timeout)
+        answer = await self._post(orjson.dumps(formed), self._limits)
         return batch_outcomes(answer, [cast("int", request["id"]) for request in formed], self._dialect)
 
     async def disconnect(self) -> None:
@@ -139,10 +154,10 @@ class StrictProvider(AsyncHTTPProvider):
         """``text`` without the credentials that are not in the URL."""
         return text if self._credentials is None else self._credentials.scrub(text)
 
-    async def _post(self, body: bytes, seconds: float) -> object:
-        status, headers, content = await self._exchange(body, seconds)
+    async def _post(self, body: bytes, limits: Limits) -> object:
+        status, headers, content = await self._exchange(body, limits)
         if status == _UNAUTHORISED and self._credentials is not None and await self._credentials.renew():
-            status, headers, content = await self._exchange(body, seconds)
+            status, headers, content = await self._exchange(body, limits)
         if status == _HTTP_OK:
             return self._decode(content)
         if error := self._refusal(status, content) or _error_of_status(status, headers):
@@ -165,18 +180,18 @@ class StrictProvider(AsyncHTTPProvider):
             return RateLimitedError(f"HTTP status {status}: its work queue is full; if that lasts, raise its rpcworkqueue")
         return None
 
-    async def _exchange(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange(self, body: bytes, limits: Limits) -> tuple[int, Mapping[str, str], bytes]:
         opened = self.connections
         try:
             try:
-                return await self._send(body, seconds)
+                return await self._send(body, limits)
             except aiohttp.ServerDisconnectedError:
                 if self.connections != opened:
                     raise
                 # The server closed a kept-alive connection just as we used it again: nothing is wrong with it.
-                return await self._send(body, seconds)
+                return await self._send(body, limits)
         except TimeoutError as error:
-            message = f"no whole answer within {seconds:g} s"
+            message = f"no whole answer within {limits.seconds:g} s"
             raise NodeTimeoutError(message) from error
         except aiohttp.ClientPayloadError as error:
             message = f"the answer ended too early or is badly encoded ({type(error).__name__})"
@@ -189,23 +204,14 @@ class StrictProvider(AsyncHTTPProvider):
                 self._credentials.forget()
             raise NodeUnreachableError(_reason(error)) from error
 
-    async def _send(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, body: bytes, limits: Limits) -> tuple[int, Mapping[str, str], bytes]:
         headers = dict(self.get_request_headers())
         if self._credentials is not None and (authorization := await self._credentials.header()) is not None:
             headers["Authorization"] = authorization
         async with self._opened().post(
-            self._url, data=body, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=seconds)
+            self._url, data=body, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=limits.seconds)
         ) as response:
-            return response.status, response.headers, await self._content(response)
-
-    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
-        content = bytearray()
-        async for chunk in response.content.iter_any():
-            content += chunk
-            if len(content) > self._max_bytes:
-                message = f"the answer has more than {self._max_bytes} bytes"
-                raise BatchTooLargeError(message)
-        return bytes(content)
+            return response.status, response.headers, await _content(response, limits.max_bytes)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -226,6 +232,16 @@ class StrictProvider(AsyncHTTPProvider):
         _params: aiohttp.TraceConnectionCreateEndParams,
     ) -> None:
         self.connections += 1
+
+
+async def _content(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > max_bytes:
+            message = f"the answer has more than {max_bytes} bytes"
+            raise BatchTooLargeError(message)
+    return bytes(content)
 
 
 def decode_exactly(raw_response: bytes) -> RPCResponse:

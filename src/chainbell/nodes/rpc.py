@@ -65,8 +65,12 @@ class Rpc:
         """How many TCP connections were opened so far."""
         return self._provider.connections
 
-    async def call(self, method: str, params: Sequence[Any] = (), *, seconds: float | None = None) -> object:
-        """Ask one thing and give its result; ``seconds`` is how long it may take, if not as long as anything else.
+    async def call(
+        self, method: str, params: Sequence[Any] = (), *, seconds: float | None = None, max_bytes: int | None = None
+    ) -> object:
+        """Ask one thing and give its result.
+
+        ``seconds`` is how long it may take, and ``max_bytes`` how large it may be, if not as anything else.
 
         Raises:
             RpcError: the node answered with an error.
@@ -75,7 +79,7 @@ class Rpc:
         """
         await self._turn(1)
         try:
-            return await self._provider.ask(method, list(params), seconds)
+            return await self._provider.ask(method, list(params), seconds, max_bytes)
         except NodeError as error:
             raise self._named(error, method) from error
 

@@ -49,9 +49,9 @@ class SteadyRpc:
         await self._confirm()
         return results
 
-    async def call(self, method: str, params: Sequence[Any], *, seconds: float) -> object:
-        """Ask one thing that may take as long as ``seconds``, as ``Rpc.call`` does."""
-        result = await self._rpc.call(method, params, seconds=seconds)
+    async def call(self, method: str, params: Sequence[Any], *, seconds: float, max_bytes: int | None = None) -> object:
+        """Ask one thing that may take as long as ``seconds``, and be as large as ``max_bytes``, as ``Rpc.call`` does."""
+        result = await self._rpc.call(method, params, seconds=seconds, max_bytes=max_bytes)
         await self._confirm()
         return result
 

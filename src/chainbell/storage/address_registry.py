@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from chainbell.custody.address_file import Entry
 from chainbell.custody.registration import Batch, Order, Refusal, Refused
 from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Database
-from chainbell.storage.key_windows import Named, give_out
+from chainbell.storage.deriving import with_derived
+from chainbell.storage.key_windows import Named, give_out, lock_branches
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.registrations import addresses_added, note
 from chainbell.storage.scans import open_scan
@@ -25,7 +27,8 @@ returning *
 """
 
 _HOLDERS = """
-select a.address, a.account_id from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
+select a.address, a.account_id, a.key_id is not null and a.handed_out_at is null as to_give
+from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
 where a.chain = $1 and a.removed_at is null
 """
 
@@ -58,6 +61,9 @@ class AddressRegistry:
 
         The addresses of all entries differ. Raises `UnavailableError` while the chain has no cursor.
         """
+        return await with_derived(self._database, partial(self._register, order, entries, now))
+
+    async def _register(self, order: Order, entries: Sequence[Entry], now: datetime) -> Batch:
         async with self._database.transaction() as connection:
             await lock_chain_shared(connection, order.chain)
             watched_from, _ = await covered_from(connection, order.chain)
@@ -83,20 +89,18 @@ async def _insert(
 ) -> tuple[list[Watch], Mapping[bytes, str]]:
     """Insert in the order of keys; return what was, and the accounts that hold the others.
 
-    What an extended key of the account has in its window is handed out by this, as if it were new.
+    What an extended key of the account has in its window is handed out by this, as if it were new, and so is what the
+    window reaches only by that.
 
-    What was held when it was to be inserted, and is free when its holder is looked for, is tried once more.
+    What was held when it was to be inserted, and is free when its holder is looked for, is tried once more; and so is what
+    a key that was registered meanwhile has in its window.
     """
     waiting = {entry.address: entry for entry in sorted(entries, key=lambda entry: entry.address)}
     added: list[Watch] = []
-    for purpose in Purpose:
-        named = [Named(e.address, e.label, e.customer_id) for e in waiting.values() if e.purpose is purpose]
-        if named:
-            added += await give_out(connection, order.chain, order.account_id, named, now, purpose)
-    for watch in added:
-        del waiting[watch.address]
     holders: dict[bytes, str] = {}
+    await lock_branches(connection, order.chain, order.account_id)
     while waiting:
+        added += await _give_out(connection, order, waiting, now)
         rows = await connection.fetch(
             _INSERT,
             order.chain,
@@ -112,11 +116,28 @@ async def _insert(
         for row in rows:
             del waiting[row["address"]]
         if waiting:
-            held = await connection.fetch(_HOLDERS, order.chain, list(waiting))
+            found = await connection.fetch(_HOLDERS, order.chain, list(waiting))
+            held = [row for row in found if not (row["to_give"] and str(row["account_id"]) == order.account_id)]
             holders |= {row["address"]: str(row["account_id"]) for row in held}
             for row in held:
                 del waiting[row["address"]]
     return added, holders
+
+
+async def _give_out(connection: Connection, order: Order, waiting: dict[bytes, Entry], now: datetime) -> list[Watch]:
+    """Hand out what windows have of those that wait, until they have none, and take that from them."""
+    given: list[Watch] = []
+    handed = True
+    while handed:
+        handed = False
+        for purpose in Purpose:
+            named = [Named(e.address, e.label, e.customer_id) for e in waiting.values() if e.purpose is purpose]
+            watches = await give_out(connection, order.chain, order.account_id, named, now, purpose) if named else []
+            for watch in watches:
+                del waiting[watch.address]
+            given += watches
+            handed = handed or bool(watches)
+    return given
 
 
 async def _look_back(connection: Connection, order: Order, added: Sequence[Watch], now: datetime) -> str | None:

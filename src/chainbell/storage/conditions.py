@@ -3,7 +3,6 @@
 ``$1 is null or status = $1`` in a prepared statement would hide from PostgreSQL which index answers it.
 """
 
-
 from collections.abc import Collection
 
 

@@ -7,7 +7,8 @@ from chainbell.domain.errors import ConflictError, InputError, NotFoundError
 from chainbell.domain.history import History
 from chainbell.domain.label import check_label
 from chainbell.domain.watch import Purpose, Watch
-from chainbell.storage.database import Connection, Record
+from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.deriving import with_derived
 from chainbell.storage.key_windows import locked_branch, widen
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.registrations import addresses_added, note
@@ -51,12 +52,22 @@ class NextAddress:
             check_label(self.label)
 
 
+async def next_address(database: Database, wanted: NextAddress, now: datetime) -> Watch:
+    """Hand out the next address of a key. Raises as `hand_out`, but for what must be derived: that is."""
+
+    async def work() -> Watch:
+        async with database.transaction() as connection:
+            return await hand_out(connection, wanted, now)
+
+    return await with_derived(database, work)
+
+
 async def hand_out(connection: Connection, wanted: NextAddress, now: datetime) -> Watch:
     """Hand out the next address of a key inside an open transaction: none is handed out twice.
 
     It is the first behind all that were handed out or seen used, and was watched before. Raises `UnavailableError` while the
     chain has no cursor, `NotFoundError` for a key that is not there, `InputError` where no key is named and none stands out
-    or it has no such branch, `ConflictError` where all were handed out.
+    or it has no such branch, `ConflictError` where all were handed out, `UnderivedError` where more must be derived first.
     """
     await lock_chain_shared(connection, wanted.chain)
     _, mode = await covered_from(connection, wanted.chain)

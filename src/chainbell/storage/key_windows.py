@@ -3,39 +3,38 @@
 Everything here runs inside an open transaction under the chain's lock, shared or not.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from chainbell.custody.account_key import stored_template
-from chainbell.custody.derivation import derive
 from chainbell.custody.window import next_after, watched_until
-from chainbell.domain.errors import ConflictError
+from chainbell.domain.errors import ConflictError, UnderivedError
 from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Record
 from chainbell.storage.watch_rows import to_watch
 
 BRANCHES = """
-select b.*, k.chain, k.account_id, k.template, k.label, k.gap_limit, c.cursor_height + 1 as watched_from, c.kind
+select b.*, k.chain, k.account_id, k.label, k.gap_limit, c.cursor_height + 1 as watched_from, c.kind
 from key_branches b join keys k on k.id = b.key_id join chains c on c.name = k.chain
 """
 
 _LOCKED = f"{BRANCHES} where b.key_id = $1 and b.branch = $2 for update of b"
 
+_LOCK_ALL = """
+select from key_branches b join keys k on k.id = b.key_id where k.chain = $1 and k.account_id = $2
+order by b.key_id, b.branch for update of b
+"""
+
 _TAKE = """
 with taken as (
     delete from derived_addresses where key_id = $1 and branch = $2 and key_index < $3 returning key_index, address
 )
-select key_index, address from taken order by address
-"""
-
-_KEEP = """
-insert into derived_addresses (key_id, branch, key_index, address)
-select $1, $2, $3 + place - 1, address from unnest($4::bytea[]) with ordinality as derived (address, place)
-on conflict (key_id, branch, key_index) do nothing
+select key_index, address from taken
+where not exists (select from retired_addresses r where r.chain = $4 and r.address = taken.address)
+    or exists (select from addresses a where a.chain = $4 and a.address = taken.address and a.removed_at is null)
+order by address
 """
 
 _WATCH = """
@@ -77,7 +76,7 @@ returning a.*
 """
 
 _MOVE = """
-update key_branches set next_index = $3, watched_end = $4, derived_end = greatest(derived_end, $5)
+update key_branches set next_index = $3, watched_end = $4
 where key_id = $1 and branch = $2
 """
 
@@ -90,7 +89,6 @@ class BranchState:
     branch: int
     chain: str
     account_id: str
-    template: str
     label: str | None
     """Of the key: its addresses have it until they get their own."""
     gap_limit: int
@@ -118,7 +116,7 @@ async def extend_windows(connection: Connection, hits: Collection[Watch], now: d
     """Watch further addresses of the keys whose addresses were hit; False when no window reaches further than before.
 
     Call it before the cursor moves: what it adds is watched from the block behind the cursor on, so what is committed now
-    must be matched again. An address that another account or key holds stays where it is.
+    must be matched again. An address that another account or key holds stays where it is. Raises as `widen`.
     """
     places = sorted({(p.key_id, p.branch, p.index) for watch in hits if (p := watch.place) is not None})
     widened = False
@@ -138,7 +136,11 @@ async def give_out(  # noqa: PLR0913 - whose they are, and what they are for
     now: datetime,
     purpose: Purpose = Purpose.DEPOSIT,
 ) -> Sequence[Watch]:
-    """Hand out, by name, those addresses that a key of this account watches already and nobody was given; return them."""
+    """Hand out, by name, those addresses that a key of this account watches already and nobody was given; return them.
+
+    This may widen windows, and what they reach only then is not given: whoever names several calls it until it gives none.
+    Raises as `widen`.
+    """
     addresses = [one.address for one in named]
     places = await connection.fetch(_PLACES, chain, account_id, addresses)
     # Branches before addresses: in the order of whoever hands out the next one.
@@ -152,6 +154,11 @@ async def give_out(  # noqa: PLR0913 - whose they are, and what they are for
         taken = [p.index for watch in given if (p := watch.place) and (p.key_id, p.branch) == (state.key_id, state.branch)]
         await widen(connection, state, max(taken, default=None), now)
     return given
+
+
+async def lock_branches(connection: Connection, chain: str, account_id: str) -> None:
+    """Let no window of an account be moved by others until the end of the transaction: before it writes many addresses."""
+    await connection.execute(_LOCK_ALL, chain, account_id)
 
 
 async def locked_branch(connection: Connection, key_id: str, branch: int) -> BranchState:
@@ -169,29 +176,21 @@ async def widen(
     """Watch as far as must be once an index was taken; return the index behind the last that is watched now.
 
     Where it meets an address that was registered by name in the same account, that belongs to the key from then on, and
-    counts as taken. With `strict`, one that another account or key holds is a `ConflictError`.
+    counts as taken. One that `retired_addresses` names, and nobody watches, is left out. With `strict`, one that another
+    account or key holds is a `ConflictError`. Raises `UnderivedError` where more must be derived first.
     """
     next_index = next_after(state.next_index, taken, state.end_index)
-    watched_end, derived_end = state.watched_end, state.derived_end
+    watched_end = state.watched_end
     while (end := watched_until(next_index, state.gap_limit, watched_end, state.end_index)) > watched_end:
-        derived_end = await _derive_until(connection, state, derived_end, end)
-        rows = await connection.fetch(_TAKE, state.key_id, state.branch, end)
+        if end > state.derived_end:
+            raise UnderivedError(state.key_id, state.branch, end)
+        rows = await connection.fetch(_TAKE, state.key_id, state.branch, end, state.chain)
         wanted = {row["address"]: row["key_index"] for row in rows}
         adopted = await _watch(connection, state, wanted, now, strict=strict)
         watched_end = end
         next_index = next_after(next_index, max(adopted, default=None), state.end_index)
-    await connection.execute(_MOVE, state.key_id, state.branch, next_index, watched_end, derived_end)
+    await connection.execute(_MOVE, state.key_id, state.branch, next_index, watched_end)
     return watched_end
-
-
-async def keep_derived(connection: Connection, state: BranchState, first: int, addresses: Sequence[bytes]) -> None:
-    """Keep what was derived ahead, from an index on."""
-    await connection.execute(_KEEP, state.key_id, state.branch, first, list(addresses))
-
-
-def derived(state: BranchState, first: int, end: int) -> Sequence[bytes]:
-    """Derive addresses of a branch: a millisecond or more for each, in the thread that calls it."""
-    return derive(stored_template(state.template), state.branch, first, end)
 
 
 def to_branch(row: Record) -> BranchState:
@@ -201,7 +200,6 @@ def to_branch(row: Record) -> BranchState:
         branch=row["branch"],
         chain=row["chain"],
         account_id=str(row["account_id"]),
-        template=row["template"],
         label=row["label"],
         gap_limit=row["gap_limit"],
         purpose=Purpose(row["purpose"]),
@@ -212,15 +210,6 @@ def to_branch(row: Record) -> BranchState:
         watched_from=row["watched_from"],
         outgoing_from=row["watched_from"] if row["kind"] == "evm" else None,
     )
-
-
-async def _derive_until(connection: Connection, state: BranchState, derived_end: int, end: int) -> int:
-    """Derive what is missing below an index. Rare: ahead of each window more is derived outside of commits."""
-    if derived_end >= end:
-        return derived_end
-    addresses = await asyncio.to_thread(derived, state, derived_end, end)
-    await keep_derived(connection, state, derived_end, addresses)
-    return end
 
 
 async def _watch(

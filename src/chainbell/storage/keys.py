@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -12,13 +13,14 @@ from chainbell.custody.account_key import stored_template
 from chainbell.custody.derivation import derive
 from chainbell.custody.template import OutputType, Template
 from chainbell.custody.window import DEFAULT_GAP_LIMIT, END, MOST_FIRST_INDEX, MOST_GAP, derived_until, watched_until
-from chainbell.domain.errors import ConflictError, InputError, NotFoundError
+from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnderivedError
 from chainbell.domain.label import check_label
 from chainbell.domain.watch import Purpose
 from chainbell.storage.accounts import Viewer
 from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database, Record
-from chainbell.storage.key_windows import BRANCHES, derived, keep_derived, locked_branch, to_branch, widen
+from chainbell.storage.deriving import UnpreparedKeyError, derive_until, further, keep_derived, with_derived
+from chainbell.storage.key_windows import BRANCHES, locked_branch, to_branch, widen
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
 from chainbell.storage.registrations import key_added, note
@@ -47,10 +49,6 @@ where b.key_id = any($1::uuid[]) order by b.key_id, b.branch
 
 _RUNNING_LOW = f"""
 {BRANCHES} where b.derived_end < least(b.watched_end + 2 * k.gap_limit, b.end_index) order by b.key_id, b.branch limit 20
-"""
-
-_DERIVED = """
-update key_branches set derived_end = $3 where key_id = $1 and branch = $2 and derived_end = $4 returning branch
 """
 
 
@@ -95,8 +93,14 @@ class PreparedKey:
     """A key with its first addresses, derived before any lock is taken."""
 
     wanted: NewKey
-    addresses: Sequence[Sequence[bytes]]
+    addresses: Sequence[list[bytes]]
     """Of each branch, from index 0 on."""
+
+    async def derive_more(self, branch: int, end: int) -> None:
+        """Derive addresses of a branch until behind an index at least; each time this reaches twice as far."""
+        known = self.addresses[branch]
+        end = min(further(end, len(known)), self.wanted.end_index)
+        known += await asyncio.to_thread(derive, self.wanted.template, branch, len(known), end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +145,19 @@ async def add_key(connection: Connection, prepared: PreparedKey, now: datetime) 
     """Register a key with its first window, inside an open transaction.
 
     Raises `UnavailableError` while the chain has no cursor, `InputError` for an account that is not there or of the other
-    mode, `ConflictError` where the key is registered already, or another account or key holds one of the addresses.
+    mode, `ConflictError` where the key is registered already, or another account or key holds one of the addresses, and
+    `UnpreparedKeyError` where so many of them were registered by name that the window reaches behind what was derived.
     """
     wanted = prepared.wanted
     await lock_chain_shared(connection, wanted.chain)
     watched_from, mode = await covered_from(connection, wanted.chain)
     account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)
     row = await _insert(connection, wanted, account_id, watched_from, now)
-    for branch, addresses in enumerate(prepared.addresses):
-        await _add_branch(connection, str(row["id"]), wanted, branch, addresses, now)
+    try:
+        for branch, addresses in enumerate(prepared.addresses):
+            await _add_branch(connection, str(row["id"]), wanted, branch, addresses, now)
+    except UnderivedError as lacking:
+        raise UnpreparedKeyError(partial(prepared.derive_more, lacking.branch, lacking.end)) from lacking
     key = _to_key(row, await connection.fetch(_OF_KEYS, [row["id"]]))
     note(connection, key_added(_remembered(key, wanted.template), now))
     return key
@@ -164,8 +172,12 @@ class KeyStore:
     async def add(self, wanted: NewKey, now: datetime) -> AccountKey:
         """Register a key with its first window. Raises as `add_key`."""
         prepared = await prepare_key(wanted)
-        async with self._database.transaction() as connection:
-            return await add_key(connection, prepared, now)
+
+        async def work() -> AccountKey:
+            async with self._database.transaction() as connection:
+                return await add_key(connection, prepared, now)
+
+        return await with_derived(self._database, work)
 
     async def get(self, key_id: str, viewer: Viewer) -> AccountKey:
         """Return a key that somebody may see. Raises `NotFoundError`."""
@@ -198,11 +210,7 @@ class KeyStore:
             rows = await connection.fetch(_RUNNING_LOW)
         for state in map(to_branch, rows):
             end = derived_until(state.watched_end, state.gap_limit, state.end_index)
-            addresses = await asyncio.to_thread(derived, state, state.derived_end, end)
-            async with self._database.transaction() as connection:
-                # Whoever else derived meanwhile was as good.
-                if await connection.fetchval(_DERIVED, state.key_id, state.branch, end, state.derived_end) is not None:
-                    await keep_derived(connection, state, state.derived_end, addresses)
+            await derive_until(self._database, state.key_id, state.branch, end)
         return bool(rows)
 
 
@@ -239,7 +247,7 @@ async def _add_branch(  # noqa: PLR0913 - what a branch begins with
         _INSERT_BRANCH, key_id, branch, purpose.value, wanted.first_index, len(addresses), wanted.end_index
     )
     state = await locked_branch(connection, key_id, branch)
-    await keep_derived(connection, state, 0, addresses)
+    await keep_derived(connection, key_id, branch, 0, addresses)
     await widen(connection, state, None, now, strict=True)
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
 from chainbell.domain.delivery import FeedEvent
-from chainbell.domain.errors import NotFoundError
+from chainbell.domain.errors import NotFoundError, UnderivedError
 from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
 from chainbell.domain.utxo import Prevout
@@ -17,6 +17,7 @@ from chainbell.storage import spending
 from chainbell.storage.chunks import chunks
 from chainbell.storage.coverage import GROWING, fall_back
 from chainbell.storage.database import Connection, Database, Record
+from chainbell.storage.deriving import derive_lacking
 from chainbell.storage.feed import Feed
 from chainbell.storage.key_windows import extend_windows
 from chainbell.storage.locks import lock_chain
@@ -193,7 +194,7 @@ class LedgerCommit:
         return [row["tx_hash"] for row in await self._fetch(_TAKEN_BACK)]
 
     async def extend_windows(self, hits: Collection[Watch], now: datetime) -> bool:
-        """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
+        """Watch further addresses of the keys whose addresses were hit; False when nothing is new. Raises as `widen`."""
         return await extend_windows(self._connection, hits, now)
 
     async def save_spending(self, entries: Sequence[Spending]) -> None:
@@ -325,3 +326,7 @@ class LedgerStore:
             commit = LedgerCommit(connection, chain, self._publish)
             yield commit
         commit.tally.committed()
+
+    async def derive(self, lacking: UnderivedError) -> None:
+        """Derive addresses that a commit lacked, while none is open."""
+        await derive_lacking(self._database, lacking)

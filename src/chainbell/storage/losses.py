@@ -33,6 +33,14 @@ class WatchedAgain:
     account_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """An address that had been removed, and that nobody was given as far as the database knows: a window would watch it."""
+
+    chain: str
+    address: bytes
+
+
 KeyName = tuple[str, str]
 """Chain and identity of an extended key."""
 
@@ -64,15 +72,20 @@ class Registered:
     """By id: whether it is revoked."""
     keys: Collection[KeyName] = frozenset()
     """Extended keys."""
+    windows: Collection[tuple[str, bytes]] = frozenset()
+    """Addresses that only the window of a key reaches."""
+    retired: Collection[tuple[str, bytes]] = frozenset()
+    """Addresses that no window reaches again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What an operator must do again."""
+    """What an operator must do again; and `retired`, of which the next generation makes sure by itself."""
 
     addresses: Sequence[LostAddress] = ()
     keys: Sequence[Line] = ()
     watched_again: Sequence[WatchedAgain] = ()
+    retired: Sequence[Retired] = ()
     endpoints: Sequence[Line] = ()
     changed_endpoints: Sequence[Line] = ()
     """As they were: a later change of them is lost."""
@@ -136,6 +149,7 @@ def losses(remembered: Remembered, registered: Registered) -> Losses:
             for key, lost in remembered.addresses.items()
             if lost is None and key in registered.addresses
         ],
+        retired=_retired(remembered, registered),
         endpoints=[line for id_, line in saved.items() if id_ not in registered.endpoints],
         changed_endpoints=[
             line for id_, line in saved.items() if id_ in registered.endpoints and _differs(line, registered.endpoints[id_])
@@ -152,6 +166,18 @@ def losses(remembered: Remembered, registered: Registered) -> Losses:
         ],
         valid_again=[id_ for id_ in sorted(remembered.revoked) if registered.api_keys.get(id_) is False],
     )
+
+
+def _retired(remembered: Remembered, registered: Registered) -> list[Retired]:
+    """Say what was removed and may come back by a window: where a chain has no key, nothing does."""
+    with_keys = {chain for chain, _ in (*remembered.keys, *registered.keys)}
+    return [
+        Retired(*key)
+        for key, lost in remembered.addresses.items()
+        if lost is None
+        and key not in registered.addresses
+        and (key in registered.windows or (key[0] in with_keys and key not in registered.retired))
+    ]
 
 
 def _watched(line: Line) -> list[LostAddress]:

@@ -1,6 +1,6 @@
 """A database that was restored from a backup: what it still holds, and how its next generation begins."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Database, Record
 from chainbell.storage.endpoints import DISABLED_BY_HAND, to_endpoint
 from chainbell.storage.locks import lock_chain, lock_feed
-from chainbell.storage.losses import Registered, Remembered
+from chainbell.storage.losses import Registered, Remembered, Retired
 from chainbell.storage.registrations import endpoint_saved, note, restored
 
 # The newest moment of which the database knows: a backup reaches at least so far.
@@ -35,8 +35,25 @@ select name, cursor_height, case when lease_until > clock_timestamp() then follo
 """
 
 _WATCHED = """
-select a.chain, a.address, a.account_id from unnest($1::text[], $2::bytea[]) as wanted (chain, address)
-join addresses a using (chain, address) where a.removed_at is null and (a.key_id is null or a.handed_out_at is not null)
+select a.chain, a.address, a.account_id, a.key_id is not null and a.handed_out_at is null as window_only
+from unnest($1::text[], $2::bytea[]) as wanted (chain, address)
+join addresses a using (chain, address) where a.removed_at is null
+"""
+
+_RETIRED = """
+select chain, address from retired_addresses
+union select chain, address from addresses where key_id is not null and removed_at is not null
+"""
+
+_TAKE_OUT = """
+update addresses a set handed_out_at = $3, removed_at = $3 from unnest($2::bytea[]) as wanted (address)
+where a.chain = $1 and a.address = wanted.address and a.removed_at is null
+    and a.key_id is not null and a.handed_out_at is null
+"""
+
+_RETIRE = """
+insert into retired_addresses (chain, address) select $1, address from unnest($2::bytea[]) as wanted (address)
+on conflict do nothing
 """
 
 _KEYS = "select chain, identity from keys"
@@ -113,33 +130,46 @@ async def restored_state(database: Database) -> RestoredState:
 async def registered_now(database: Database, remembered: Remembered) -> Registered:
     """Look up what is registered of that which journals tell of."""
     async with database.connection() as connection:
-        addresses = await _watched(connection, list(remembered.addresses))
+        watched = await _watched(connection, list(remembered.addresses))
+        retired = await connection.fetch(_RETIRED)
         extended = await connection.fetch(_KEYS)
         endpoints = await connection.fetch("select * from endpoints where deleted_at is null")
         keys = await connection.fetch("select id, revoked_at from api_keys")
     return Registered(
-        addresses,
+        {(row["chain"], row["address"]): str(row["account_id"]) for row in watched if not row["window_only"]},
         {str(row["id"]): _in_words_of_the_journal(row) for row in endpoints},
         {str(row["id"]): row["revoked_at"] is not None for row in keys},
         {(row["chain"], row["identity"].hex()) for row in extended},
+        {(row["chain"], row["address"]) for row in watched if row["window_only"]},
+        {(row["chain"], row["address"]) for row in retired},
     )
 
 
-async def begin_generation(
-    database: Database, deed: Deed, reach: datetime | None, *, above: int, leap: int
+async def begin_generation(  # noqa: PLR0913 - what the life before leaves to this one
+    database: Database,
+    deed: Deed,
+    reach: datetime | None,
+    *,
+    above: int,
+    leap: int,
+    retired: Sequence[Retired] = (),
 ) -> NewGeneration:
     """Begin the next generation, higher than `above`, and make sure that nothing of an earlier life can write any more.
 
     `reach` is the newest moment that the backup knew of.
     `leap` is a large number drawn by chance: fences and the ids of deliveries go up by it, so that a process that was frozen
     before the restore holds no fence that is ever valid again, and its claims meet no delivery of this life.
+    No window of a key watches what is `retired` any more, or hands it out.
     """
     async with database.connection() as connection:
         chains = [row["name"] for row in await connection.fetch(_CHAINS)]
-    for chain in chains:
+    # A chain of which only the journal knows may be followed again, and its key registered.
+    for chain in sorted({*chains, *(one.chain for one in retired)}):
         async with database.transaction() as connection:
             await lock_chain(connection, chain)
             await connection.execute(_FENCE_OFF, chain, leap)
+            # As of the backup's newest moment: another `restored` must not take it for younger.
+            await _retire(connection, chain, [one.address for one in retired if one.chain == chain], reach or deed.at)
     async with database.transaction() as connection:
         await lock_feed(connection)
         row = await connection.fetchrow(_NEXT_GENERATION, above)
@@ -162,12 +192,17 @@ async def begin_generation(
     return begun
 
 
-async def _watched(connection: Connection, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], str]:
-    found: dict[tuple[str, bytes], str] = {}
+async def _retire(connection: Connection, chain: str, addresses: Sequence[bytes], at: datetime) -> None:
+    for portion in chunks(addresses):
+        await connection.execute(_TAKE_OUT, chain, portion, at)
+        await connection.execute(_RETIRE, chain, portion)
+
+
+async def _watched(connection: Connection, wanted: Collection[tuple[str, bytes]]) -> list[Record]:
+    found: list[Record] = []
     for portion in chunks(wanted):
         chains, addresses = [chain for chain, _ in portion], [address for _, address in portion]
-        rows = await connection.fetch(_WATCHED, chains, addresses)
-        found |= {(row["chain"], row["address"]): str(row["account_id"]) for row in rows}
+        found += await connection.fetch(_WATCHED, chains, addresses)
     return found
 
 

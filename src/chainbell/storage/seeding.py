@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 
 from chainbell.domain.chain import BlockRef
 from chainbell.domain.seeding import Seeding, SeedingState, Unseeded
 from chainbell.domain.utxo import Unspent
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.deriving import with_derived
 from chainbell.storage.key_windows import extend_windows
 from chainbell.storage.locks import lock_chain
 from chainbell.storage.watches import watches_among
@@ -100,6 +102,18 @@ class SeedStore:
 
         What was committed above it is read again for them by a scan. An address that is not watched any more is left out.
         """
+        work = partial(self._entered, chain, fence, addresses, at, unspents, now)
+        return await with_derived(self._database, work)
+
+    async def _entered(  # noqa: PLR0913 - as `enter`
+        self,
+        chain: str,
+        fence: int,
+        addresses: Collection[Unseeded],
+        at: BlockRef,
+        unspents: Collection[Unspent],
+        now: datetime,
+    ) -> Seeding:
         async with self._database.transaction() as connection:
             await lock_chain(connection, chain)
             row = await connection.fetchrow(_STANDING, chain, at.height)

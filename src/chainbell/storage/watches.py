@@ -15,6 +15,7 @@ from chainbell.domain.watch import Purpose, Watch
 from chainbell.storage.chunks import chunks
 from chainbell.storage.conditions import Conditions
 from chainbell.storage.database import Connection, Database
+from chainbell.storage.deriving import with_derived
 from chainbell.storage.key_windows import Named, give_out
 from chainbell.storage.locks import lock_chain_shared
 from chainbell.storage.paging import Page, PageRequest, to_page
@@ -111,8 +112,12 @@ class WatchStore:
         Raises `UnavailableError` while the chain has no cursor, `ConflictError` when the address is watched already, and
         `InputError` for an account or customer that is not there or of another mode.
         """
-        async with self._database.transaction() as connection:
-            return await add_watch(connection, wanted, now)
+
+        async def work() -> Watch:
+            async with self._database.transaction() as connection:
+                return await add_watch(connection, wanted, now)
+
+        return await with_derived(self._database, work)
 
     async def list(self, wanted: WatchFilter, request: PageRequest) -> Page[Watch]:
         """Return a page of watches, newest first."""
@@ -144,7 +149,10 @@ class WatchStore:
 
 
 async def add_watch(connection: Connection, wanted: NewWatch, now: datetime) -> Watch:
-    """Register a watch inside an open transaction. Raises as `WatchStore.add`."""
+    """Register a watch inside an open transaction.
+
+    Raises as `WatchStore.add`, and `UnderivedError` where addresses of a key must be derived first.
+    """
     await lock_chain_shared(connection, wanted.chain)
     watched_from, mode = await covered_from(connection, wanted.chain)
     account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.chain import BlockRef
+from chainbell.domain.errors import UnderivedError
 from chainbell.domain.history import ScannedWatch
 from chainbell.domain.transaction import BlockPoint, Chain, Origin, Transaction, TransactionEvent
 from chainbell.domain.utxo import Prevout
@@ -127,7 +128,10 @@ class ChainCommit(Protocol):
         ...
 
     async def extend_windows(self, hits: Collection[Watch], now: datetime) -> bool:
-        """Watch further addresses of the keys whose addresses were hit; False when nothing is new."""
+        """Watch further addresses of the keys whose addresses were hit; False when nothing is new.
+
+        Raises `UnderivedError` where they must be derived first: roll back, `ChainStore.derive`, and try again.
+        """
         ...
 
     async def save_spending(self, spending: Sequence[Spending]) -> None:
@@ -200,4 +204,8 @@ class ChainStore(Protocol):
 
     def begin(self, chain: str) -> AbstractAsyncContextManager[ChainCommit]:
         """Open a transaction under the chain's exclusive lock; committed at the end, rolled back on any error."""
+        ...
+
+    async def derive(self, lacking: UnderivedError) -> None:
+        """Derive addresses that a commit lacked, while none is open: the next one finds them, or gets further."""
         ...

@@ -1,11 +1,13 @@
 """The one service that commits what happens on a chain: advance, retract or settle, each one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from chainbell.domain.block import Block, ScannedBlock
 from chainbell.domain.chain import COIN, BlockRef, Capability, ChainDefinition
 from chainbell.domain.chain_kind import ChainKind
+from chainbell.domain.errors import UnderivedError
 from chainbell.domain.following import Committed, Outcome, Stale
 from chainbell.domain.history import ScanWindow
 from chainbell.domain.transaction import BlockPoint, Transaction
@@ -57,10 +59,18 @@ class Tracker:
         The first block's parent must be the cursor. `Lacking`: nothing was written, and the same blocks are to be given
         again with what they lack. Raises `NodeError` when the blocks contradict our ledger.
         """
-        try:
-            return await self._advance(fence, blocks, finalized, now)
-        except _LacksFactsError as error:
-            return error.lacking
+        return await self._told(partial(self._advance, fence, blocks, finalized, now))
+
+    async def _told(self, commit: Callable[[], Awaitable[Outcome]]) -> Outcome | Lacking:
+        """Commit, again where addresses of keys had to be derived first; `Lacking` where a node must tell more."""
+        while True:
+            try:
+                return await commit()
+            except _LacksFactsError as error:
+                return error.lacking
+            except UnderivedError as error:
+                lacking = error
+            await self._store.derive(lacking)
 
     async def _advance(self, fence: int, blocks: Sequence[Block], finalized: BlockRef | None, now: datetime) -> Outcome:
         async with self._store.begin(self._name) as commit:
@@ -85,21 +95,21 @@ class Tracker:
 
         The view must have been taken while its node's tip was our cursor. `Lacking` as for `advance`.
         """
-        try:
-            async with self._store.begin(self._name) as commit:
-                standing = await commit.standing()
-                if stale := _staleness(standing, fence, view.tip):
-                    return stale
-                book = Book(self._policy, now)
-                lacking = await observe_view(
-                    commit, view, standing.chain, self._assets, self._maturities, book, self._drop_after, now
-                )
-                _require_nothing(lacking)
-                await commit.save(book.changed())
-                await commit.publish(book.events)
-                reached(Checkpoint.MEMPOOL_WRITTEN)
-        except _LacksFactsError as error:
-            return error.lacking
+        return await self._told(partial(self._observe, fence, view, now))
+
+    async def _observe(self, fence: int, view: MempoolView, now: datetime) -> Outcome:
+        async with self._store.begin(self._name) as commit:
+            standing = await commit.standing()
+            if stale := _staleness(standing, fence, view.tip):
+                return stale
+            book = Book(self._policy, now)
+            lacking = await observe_view(
+                commit, view, standing.chain, self._assets, self._maturities, book, self._drop_after, now
+            )
+            _require_nothing(lacking)
+            await commit.save(book.changed())
+            await commit.publish(book.events)
+            reached(Checkpoint.MEMPOOL_WRITTEN)
         reached(Checkpoint.MEMPOOL_COMMITTED)
         return Committed(len(book.events))
 
@@ -145,10 +155,7 @@ class Tracker:
         The blocks are linked. The highest must be the one that all of these scans read next: that it is on our chain holds
         under the chain's lock, because a retraction moves them down. `Lacking` as for `advance`.
         """
-        try:
-            return await self._look_back(fence, window, blocks, now)
-        except _LacksFactsError as error:
-            return error.lacking
+        return await self._told(partial(self._look_back, fence, window, blocks, now))
 
     async def _look_back(self, fence: int, window: ScanWindow, blocks: Sequence[Block], now: datetime) -> Outcome:
         async with self._store.begin(self._name) as commit:

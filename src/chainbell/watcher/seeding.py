@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from chainbell.domain.chain import BlockRef, ChainDefinition
-from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, UnavailableError
+from chainbell.domain.errors import ChainHaltedError, NodeBehindError, NodeError, TooMuchAskedError, UnavailableError
 from chainbell.domain.seeding import Seeding, Unseeded
 from chainbell.domain.utxo import Unspent, UnspentSet
 from chainbell.telemetry.checkpoints import Checkpoint, reached
@@ -108,7 +108,9 @@ class Seeder(Generic[S]):
                 # Whoever extends a window with each payment must not keep a node busy with nothing else.
                 await asyncio.sleep(min(max(IDLE_SECONDS, self._asked_seconds), LONGEST_PAUSE_SECONDS))
             except NodeError as error:
-                self._ask_for_less()
+                # A node that is down or behind is not healed by a smaller question, and no address is to blame.
+                if isinstance(error, TooMuchAskedError):
+                    self._ask_for_less()
                 await self._wait_for_nodes(str(error), max(pause, min(self._asked_seconds, LONGEST_PAUSE_SECONDS)))
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except (UnavailableError, ChainHaltedError) as error:
@@ -148,18 +150,24 @@ class Seeder(Generic[S]):
             self._most = len(self._asked) // 2
 
     async def _read(self, batch: Sequence[Unseeded]) -> tuple[S, UnspentSet]:
-        """Ask one node after the other. Raises `NodeError` when none can tell."""
+        """Ask one node after the other.
+
+        Raises `NodeError` when none can tell, as `TooMuchAskedError` where one of them might when asked for less.
+        """
         scripts = [address.script for address in batch]
         began = asyncio.get_running_loop().time()
-        troubles = []
+        troubles: list[NodeError] = []
         for node in self._nodes.usable():
             try:
                 return node, await self._ask(node, scripts)
             except NodeError as error:
-                troubles.append(str(error))
+                troubles.append(error)
             finally:
                 self._asked_seconds = asyncio.get_running_loop().time() - began
-        message = f"no node tells the unspent outputs of {len(scripts)} addresses: {'; '.join(troubles) or 'none is usable'}"
+        said = "; ".join(map(str, troubles)) or "none is usable"
+        message = f"no node tells the unspent outputs of {len(scripts)} addresses: {said}"
+        if any(isinstance(error, TooMuchAskedError) for error in troubles):
+            raise TooMuchAskedError(message)
         raise NodeError(message)
 
     async def _ask(self, node: S, scripts: Sequence[bytes]) -> UnspentSet:

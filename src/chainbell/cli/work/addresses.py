@@ -16,7 +16,7 @@ from chainbell.domain.address import parse_address
 from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.history import Scan
 from chainbell.domain.watch import Purpose, Watch, check_purpose
-from chainbell.storage.key_addresses import NextAddress, hand_out
+from chainbell.storage.key_addresses import NextAddress, next_address
 from chainbell.storage.paging import Page, PageRequest
 from chainbell.storage.watches import NewWatch, WatchFilter
 from chainbell.telemetry.clock import now
@@ -90,8 +90,7 @@ def next_(wanted: Next, *, as_json: bool) -> None:
             label=wanted.label,
             purpose=Purpose.CHANGE if wanted.change else Purpose.DEPOSIT,
         )
-        async with services.database.transaction() as connection:
-            return _view(services, await hand_out(connection, asked, now()), None)
+        return _view(services, await next_address(services.database, asked, now()), None)
 
     view = with_services(work)
     if as_json:

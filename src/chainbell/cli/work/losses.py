@@ -8,7 +8,7 @@ from shlex import quote
 from chainbell.app.restoring import Findings
 from chainbell.domain.address import AddressFormat, show_address
 from chainbell.domain.watch import Purpose
-from chainbell.storage.losses import Line, LostAddress
+from chainbell.storage.losses import Line, LostAddress, Retired
 
 _ADDRESSES_SHOWN = 20
 
@@ -37,8 +37,10 @@ def todo(findings: Findings, names: Names, files: Sequence[LostFile]) -> list[st
     """Say what must be done again, each with the command that does it."""
     found = findings.losses
     if not found.any:
-        return ["nothing that the journals know must be registered again"] if findings.lines.lines else []
+        nothing = ["nothing that the journals know must be registered again"] if findings.lines.lines else []
+        return [*_retired(found.retired, names), *nothing]
     return [
+        *_retired(found.retired, names),
         "to do again, before `chainbell run` is started:",
         *(f"  chainbell key add {_extended_key(line)}" for line in found.keys),
         *_addresses_to_add(findings, names, files),
@@ -49,6 +51,16 @@ def todo(findings: Findings, names: Names, files: Sequence[LostFile]) -> list[st
         *(f"  chainbell api-key add {_key(line)}  (was {line['id']}, {line['prefix']}...)" for line in found.api_keys),
         *(f"  chainbell api-key remove {id_}  (it was revoked, and is valid again)" for id_ in found.valid_again),
     ]
+
+
+def _retired(retired: Sequence[Retired], names: Names) -> list[str]:
+    """Tell what was taken out of circulation: nothing is to be done, but whoever pays there is not told of."""
+    if not retired:
+        return []
+    shown = [f"  {one.chain} {names.address(one.chain, one.address)}" for one in retired[:_ADDRESSES_SHOWN]]
+    rest = len(retired) - len(shown)
+    more = [f"  and {rest} more addresses: --json names them all"] if rest else []
+    return ["removed before the restore, so no key watches or hands out these any more:", *shown, *more]
 
 
 def _addresses_to_add(findings: Findings, names: Names, files: Sequence[LostFile]) -> list[str]:

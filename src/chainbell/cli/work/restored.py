@@ -163,6 +163,9 @@ def _lost_json(found: Losses, names: Names) -> dict[str, object]:
             {"chain": one.chain, "address": names.address(one.chain, one.address), "accountId": one.account_id}
             for one in found.watched_again
         ],
+        "retiredAddresses": [
+            {"chain": one.chain, "address": names.address(one.chain, one.address)} for one in found.retired
+        ],
         "lostEndpoints": [_shown(line, _ENDPOINT, "savedAt") for line in found.endpoints],
         "changedEndpoints": [_shown(line, _ENDPOINT, "savedAt") for line in found.changed_endpoints],
         "endpointsToRemove": [_shown(line, _ENDPOINT) for line in found.endpoints_again],

@@ -33,7 +33,7 @@ class UtxoNode:
         self._rpc = rpc
         steady = self._steady = SteadyRpc(rpc, self.identify)
         self._blocks = BlockReader(rpc.name, steady.each, form)
-        self._prevouts = PrevoutReader(rpc.name, steady.each, form, lambda: rpc.connections)
+        self._prevouts = PrevoutReader(rpc.name, steady.each, form)
         self._mempool = MempoolReader(rpc.name, steady.each, form, self._prevouts)
         self._unspents = UnspentScanner(rpc.name, steady.call, self.header)
         self._heard: Callable[[Tip], None] | None = None
@@ -225,6 +225,7 @@ class UtxoNode:
 
         Raises:
             ScanBusyError: the node is in the middle of another scan.
+            TooMuchAskedError: fewer scripts at once may be answered.
             NodeError: the node did not answer usably.
 
         """

@@ -5,8 +5,7 @@ transactions spent themselves, of which a transaction index has all. In the memp
 which everything is that was not made in the mempool too.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 
 from chainbell.domain.utxo import Prevout, Prevouts, UtxoBlock, UtxoTransaction
 from chainbell.nodes.errors import NodeStartingError, RpcError, answered_by
@@ -15,34 +14,26 @@ from chainbell.nodes.utxo.json_data import members, octets, output, prevouts
 from chainbell.nodes.utxo.scan import scan_transaction
 
 _NOT_FOUND = -5
-_MISC = -1
+_NOT_TOLD = {_NOT_FOUND, -1, -3, -8, -32602}
+"""Not there or deleted; or it does not take what is asked: RPC_MISC_ERROR (its help text), RPC_TYPE_ERROR,
+RPC_INVALID_PARAMETER, RPC_INVALID_PARAMS."""
 _NO_METHOD = -32601
 _ROUNDS = 3
 """How often a mempool is looked into again that moves while it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What a node was seen to do."""
-
-    connections: int
-    """When this was learned; another number may mean another server, or another start of it."""
-    undo: bool | None = None
-    """Whether it tells what a transaction in a block spends; None: not tried yet."""
-    index: bool = False
-    """Whether it has an index of all transactions, finished or not."""
-
-
 class PrevoutReader:
     """Resolves what transactions spend, through one node."""
 
-    def __init__(self, name: str, each: Each, form: Format, connections: Callable[[], int]) -> None:
-        """Ask the node ``name`` by ``each``; ``connections`` counts how often it was connected to."""
+    def __init__(self, name: str, each: Each, form: Format) -> None:
+        """Ask the node ``name`` by ``each``; what it gives is of the form ``form``."""
         self._name = name
         self._each = each
         self._form = form
-        self._connections = connections
-        self._learned = Learned(-1)
+        self._tells = False
+        """Whether it last told what transactions in a block spend: then all are asked for at once."""
+        self._index = False
+        """Whether it had an index of all transactions when it was last asked, finished or not."""
 
     async def of_blocks(self, blocks: Sequence[UtxoBlock], wanted: Iterable[bytes]) -> Prevouts:
         """Give what the ``wanted`` transactions among these blocks spend; None for an input where that cannot be had.
@@ -57,11 +48,11 @@ class PrevoutReader:
         self._take(found, homes, {each.hash: each for block in blocks for each in block.transactions})
         homes_lacking = [(block, each) for block, each in homes if _missing(found, [each])]
         if homes_lacking:
-            await self._learn()
             await self._from_undo(found, homes_lacking)
-        lacking = _missing(found, [each for _, each in homes_lacking])
-        if lacking and self._learned.index:
-            await self._from_transactions(found, lacking)
+        if lacking := _missing(found, [each for _, each in homes_lacking]):
+            await self._look_for_index()
+            if self._index:
+                await self._from_transactions(found, lacking)
         return {each.hash: _collected(found, each) for _, each in homes}
 
     async def of_mempool(self, transactions: Sequence[UtxoTransaction], beside: Sequence[UtxoTransaction]) -> Prevouts:
@@ -95,34 +86,45 @@ class PrevoutReader:
                     found[point] = made
 
     async def _from_undo(self, found: dict[bytes, Prevout], homes: Sequence[tuple[UtxoBlock, UtxoTransaction]]) -> None:
-        rest = [*homes]
-        while rest and self._learned.undo is not False:
-            # The first one shows whether it is of use to ask for the others.
-            part, rest = (rest[:1], rest[1:]) if self._learned.undo is None else (rest, [])
-            asked = [("getrawtransaction", [each.hash.hex(), 2, block.ref.hash.hex()]) for block, each in part]
-            for (_, transaction), answer in zip(part, await self._each(asked), strict=True):
-                if isinstance(answer, RpcError) and answer.code in {_NOT_FOUND, _MISC}:
-                    continue
-                with answered_by(self._name):
-                    told = prevouts(refuse_errors(answer), transaction.outpoints)
-                found |= {point: each for point, each in zip(transaction.outpoints, told, strict=True) if each is not None}
-                self._learned = replace(self._learned, undo=None not in told)
+        """Read undo data. A block can lack it that lies between others that have it: what one shows holds for no other.
 
-    async def _learn(self) -> None:
-        """Look whether to ask for transactions by their txid alone, unless undo data tells everything.
-
-        That is asked each time: a node that was started anew may have an index now, and a newer version. One that cannot
-        say is taken to have one.
+        So a "no" is never kept. It only has one transaction of each block asked for first the next time.
         """
-        if self._learned.undo and self._learned.connections == self._connections():
-            return
+        first = homes if self._tells else [*{block.ref.hash: (block, each) for block, each in reversed(homes)}.values()]
+        telling = await self._ask_undo(found, first)
+        self._tells = bool(telling)
+        asked = {each.hash for _, each in first}
+        if rest := [(block, each) for block, each in homes if each.hash not in asked and block.ref.hash in telling]:
+            await self._ask_undo(found, rest)
+
+    async def _ask_undo(
+        self, found: dict[bytes, Prevout], homes: Sequence[tuple[UtxoBlock, UtxoTransaction]]
+    ) -> frozenset[bytes]:
+        """Ask for these transactions in their blocks; give the hashes of the blocks of which it tells what is spent."""
+        answers = await self._each(
+            [("getrawtransaction", [each.hash.hex(), 2, block.ref.hash.hex()]) for block, each in homes]
+        )
+        telling = set()
+        for (block, transaction), answer in zip(homes, answers, strict=True):
+            if isinstance(answer, RpcError) and answer.code in _NOT_TOLD:
+                continue
+            with answered_by(self._name):
+                told = prevouts(refuse_errors(answer), transaction.outpoints)
+            found |= {point: each for point, each in zip(transaction.outpoints, told, strict=True) if each is not None}
+            if None not in told:
+                telling.add(block.ref.hash)
+        return frozenset(telling)
+
+    async def _look_for_index(self) -> None:
+        """Look whether to ask for transactions by their txid alone. A node that cannot say is taken to have an index.
+
+        That is asked each time: a node that was started anew may have one now.
+        """
         (answer,) = await self._each([("getindexinfo", [])])
         if isinstance(answer, RpcError) and answer.code == _NO_METHOD:
             answer = {"txindex": None}
         with answered_by(self._name):
-            index = "txindex" in members(refuse_errors(answer))
-        same = self._learned.connections == self._connections()
-        self._learned = Learned(self._connections(), self._learned.undo if same else None, index)
+            self._index = "txindex" in members(refuse_errors(answer))
 
     async def _from_transactions(self, found: dict[bytes, Prevout], lacking: Sequence[bytes]) -> None:
         """Read the transactions that made the outputs, where the node has them in its index or in its mempool."""
@@ -140,7 +142,7 @@ class PrevoutReader:
                 found[point] = made
 
     def _require_index_is_whole(self, error: RpcError) -> None:
-        if "being indexed" in error.reason and self._learned.index:
+        if "being indexed" in error.reason and self._index:
             message = (
                 f"node {self._name} still builds its index of transactions, and cannot say yet what a transaction spends: "
                 "wait until it is done (getindexinfo shows how far it is), or set txindex=0 and do without senders"
