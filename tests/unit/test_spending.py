@@ -190,6 +190,15 @@ def test_a_watch_that_moved_to_another_account_makes_no_second_transfer() -> Non
     assert transfers(read(one, told)) == [(A1, 0, SHOP, 69)]
 
 
+def test_a_net_amount_holds_its_share_of_the_fee_for_good() -> None:
+    """Told as one of several owners, an account owes no fee beside it, though it owns the other inputs by now."""
+    one = transaction([(A1, 60), (A2, 10)], [(SHOP, 69)])
+    subject_ = replace(subject(TransactionType.TRANSFER), tx_hash=one.hash, address=A1, account_id=ACCOUNT, asset=b"")
+    told = [replace(transfer(), subject=replace(subject_, position=SPEND), counterparty=None, amount=60)]
+    found = read(one, told)
+    assert (transfers(found), found.transaction.sender) == ([(A1, SPEND, None, 60)], None)
+
+
 def test_what_was_told_is_told_again_though_nobody_watches_any_more() -> None:
     """A removed watch stops new matches; its records are included again as they are."""
     one = transaction([(STRANGER, 60)], [(SHOP, 20)])

@@ -167,13 +167,15 @@ class _Reading:
         return sum(prevout.amount for prevout in self._prevouts if prevout) - sum(self._transaction.amounts)
 
     def _fee_payer(self) -> bytes | None:
-        """Return who owes the fee: as told at first sight, else the one account that owns all inputs."""
-        told = sorted(
-            (record.subject.position or 0, record.subject.address)
-            for record in self._told
-            if record.subject.type is TransactionType.TRANSFER
-        )
-        return told[0][1] if told and told[0][0] != SPEND else self._sole_payer
+        """Return who owes the fee: as told at first sight, else the one account that owns all inputs.
+
+        A net amount that was told holds its account's share already, whoever owns the other inputs by now.
+        """
+        told = [record for record in self._told if record.subject.type is TransactionType.TRANSFER]
+        single = min((record for record in told if record.subject.position != SPEND), key=_position, default=None)
+        if single is not None:
+            return single.subject.address
+        return None if any(record.amount for record in told) else self._sole_payer
 
     def _movements(self, on_chain: ChainTransaction) -> list[Movement]:
         senders = self._senders()
@@ -254,3 +256,7 @@ class _Reading:
             if (watch := self._watches.get(script)) and watch.account_id == account_id and self._is_change(script)
         )
         return max(0, spent - back)
+
+
+def _position(record: Transaction) -> int:
+    return record.subject.position or 0
