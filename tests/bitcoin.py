@@ -235,7 +235,8 @@ class UtxoDaemon(DaemonProcess):
         return str(await self.rpc("sendrawtransaction", raw, self.no_fee_limit))
 
     async def _broadcast(self, txid: str) -> str:
-        if not self._broadcasts:
+        # A wallet keeps a payment that its own node did not take, and says nothing: sent once more, the node says why.
+        if not self._broadcasts or txid not in await self.mempool():
             await self.send_raw(str((await self.rpc("gettransaction", txid))["hex"]))
         assert txid in await self.mempool(), "the wallet's payment is not in the mempool"
         return txid
