@@ -26,8 +26,9 @@ from chainbell.domain.chain_kind import ChainKind
 from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.evm.blocks import AT_ONCE, IN_FLIGHT
+from chainbell.nodes.open_nodes import open_evm_nodes
 from chainbell.nodes.pipeline import in_order
-from chainbell.nodes.pool import Surroundings, open_evm_pool
+from chainbell.nodes.pool import NodePool, Surroundings
 from chainbell.nodes.rpc import Rpc
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
@@ -95,7 +96,8 @@ def bench_definition(token: str = "", *, poll_seconds: float = 0.2) -> ChainDefi
 @asynccontextmanager
 async def following(definition: ChainDefinition, database: Database, node: str) -> AsyncIterator[asyncio.Task[None]]:
     """Follow a chain meanwhile, with the parts that the app joins. What ends it by itself is raised."""
-    pool = open_evm_pool(definition, [Endpoint("node", node)], Surroundings(now, time.monotonic, random.random))
+    nodes = open_evm_nodes(definition, [Endpoint("node", node)])
+    pool = NodePool(definition, nodes, Surroundings(now, time.monotonic, random.random))
     tracker = Tracker(LedgerStore(database, publish), definition, Policy(definition.required_depth, screening=False))
     states = ChainStates(database)
     follower = Follower(definition, pool, states, tracker, identity="bench", wake=asyncio.Event(), clock=now)

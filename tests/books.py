@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.errors import DatabaseError
 from chainbell.storage.coverage import coverage_of
 from chainbell.storage.database import Database
+from chainbell.supervisor import Part
 
 RETRACTIONS = {"pending", "processing", "dropped", "reverted"}
 
@@ -120,6 +121,21 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds} s in vain until {what}")
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(*parts: Part) -> AsyncIterator[None]:
+    """Run these parts meanwhile; whatever ended one of them fails the test."""
+    tasks = [asyncio.ensure_future(part()) for part in parts]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
 
 async def started(home: Books) -> None:

@@ -15,7 +15,8 @@ from chainbell.events.publish import publish
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint as NodeEndpoint
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.pool import NodePool, Surroundings, open_evm_pool
+from chainbell.nodes.open_nodes import open_evm_nodes
+from chainbell.nodes.pool import NodePool, Surroundings
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
 from chainbell.storage.ledger import LedgerStore
@@ -28,7 +29,7 @@ from chainbell.tracker.service import Tracker
 from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
 from chainbell.watcher.leading import Leading
-from tests.books import Books, started, until
+from tests.books import Books, running, started, until
 from tests.chain_truth import Truth
 from tests.nodes import Anvil
 
@@ -119,7 +120,7 @@ async def house(
     async with Database.open(url) as database:
         surroundings = Surroundings(now, time.monotonic, random.random)
         endpoints = [NodeEndpoint(f"node {number}", node) for number, node in enumerate(node_urls or [anvil.url], start=1)]
-        pool = open_evm_pool(definition, endpoints, surroundings, timeout=node_timeout, backoff=backoff)
+        pool = NodePool(definition, open_evm_nodes(definition, endpoints, node_timeout), surroundings, backoff=backoff)
         try:
             yield House(database, definition, url, anvil, pool)
         finally:
@@ -130,17 +131,8 @@ async def house(
 async def following(home: House) -> AsyncIterator[None]:
     """Follow the chain meanwhile, and look back; whatever ended one of the two fails the test."""
     follower = home.follower()
-    parts = (follower, home.scanner(follower.leading), home.reporter(follower))
-    tasks = [asyncio.create_task(part.run()) for part in parts]
-    try:
+    async with running(follower.run, home.scanner(follower.leading).run, home.reporter(follower).run):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
 
 
 async def caught_up(home: House) -> None:

@@ -21,7 +21,8 @@ from chainbell.domain.watch import Purpose
 from chainbell.events.publish import publish
 from chainbell.nodes.backoff import Backoff
 from chainbell.nodes.endpoint import Endpoint
-from chainbell.nodes.pool import NodePool, Surroundings, open_utxo_pool
+from chainbell.nodes.open_nodes import open_utxo_nodes
+from chainbell.nodes.pool import NodePool, Surroundings
 from chainbell.nodes.utxo.hints import ZmqHints
 from chainbell.nodes.utxo.node import UtxoNode
 from chainbell.storage.chains import ChainStates
@@ -40,7 +41,7 @@ from chainbell.watcher.follower import Follower
 from chainbell.watcher.mempool import MempoolFollower
 from chainbell.watcher.seeding import Seeder
 from tests.bitcoin import Coin, Litecoind, UtxoDaemon
-from tests.books import Books, started, until
+from tests.books import Books, running, started, until
 
 __all__ = [
     "FEE",
@@ -206,7 +207,7 @@ async def utxo_house(
         surroundings = Surroundings(now, time.monotonic, random.random)
         urls = [*(node_urls or [node.url]), *(other.url for other in others)]
         endpoints = [Endpoint(f"node {number}", one) for number, one in enumerate(urls, start=1)]
-        pool = open_utxo_pool(definition, endpoints, surroundings, timeout=node_timeout, backoff=backoff)
+        pool = NodePool(definition, open_utxo_nodes(definition, endpoints, node_timeout), surroundings, backoff=backoff)
         try:
             yield UtxoHouse(database, definition, url, node, pool, zmq)
         finally:
@@ -216,16 +217,8 @@ async def utxo_house(
 @asynccontextmanager
 async def following_utxo(home: UtxoHouse) -> AsyncIterator[None]:
     """Follow the chain and its mempool meanwhile, and look back; whatever ended one of the parts fails the test."""
-    tasks = [asyncio.ensure_future(part()) for part in home.parts()]
-    try:
+    async with running(*home.parts()):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
 
 
 async def caught_up(home: UtxoHouse) -> None:

@@ -18,7 +18,8 @@ from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import BadAnswerError, NodeTimeoutError, NoUsableNodeError, RateLimitedError, WrongChainError
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.pool import LOOK_SECONDS, NodePool, Surroundings, open_evm_pool
+from chainbell.nodes.open_nodes import open_evm_nodes
+from chainbell.nodes.pool import LOOK_SECONDS, NodePool, Surroundings
 from chainbell.nodes.rpc import Rpc
 from tests.nodes import Anvil
 from tests.rpcproxy import Answer, DropConnection, HttpStatus, LyingProxy, SlowBody, honest
@@ -244,7 +245,7 @@ async def test_an_opened_pool_reads_its_definitions_tokens(anvil: Anvil) -> None
     contract = bytes.fromhex(token[2:])
     definition = definition_with(tokens=[{"symbol": "USDT", "contract": contract, "decimals": 6}])
     await anvil.receipt(await anvil.token_transfer(token, anvil.accounts[0], anvil.accounts[1], 5))
-    pool = open_evm_pool(definition, [Endpoint("node", anvil.url)], Clock().surroundings(), timeout=10)
+    pool = NodePool(definition, open_evm_nodes(definition, [Endpoint("node", anvil.url)]), Clock().surroundings())
     node = await pool.current()
     (block,) = await node.blocks_from(2, 2)
     assert [movement.asset for movement in block.movements] == [contract]

@@ -7,9 +7,10 @@ import pytest
 from chainbell.config.chains import load_chains
 from chainbell.domain.address import format_address, parse_address
 from chainbell.domain.base58 import encode_check
-from chainbell.domain.bech32 import WitnessProgram, encode_witness
+from chainbell.domain.bech32 import encode_witness
 from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.errors import InputError
+from chainbell.domain.script import WitnessProgram
 from tests.bitcoin import Bitcoind, Litecoind, RpcError, UtxoDaemon
 from tests.fixtures_nodes import Starter
 

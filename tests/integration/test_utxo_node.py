@@ -28,7 +28,8 @@ from chainbell.nodes.errors import (
     ScanBusyError,
     WrongChainError,
 )
-from chainbell.nodes.pool import Surroundings, open_pool, open_utxo_pool
+from chainbell.nodes.open_nodes import open_utxo_nodes
+from chainbell.nodes.pool import NodePool, Surroundings
 from chainbell.nodes.rpc import Rpc
 from chainbell.nodes.utxo.blocks import Format
 from chainbell.nodes.utxo.node import UtxoNode
@@ -112,7 +113,7 @@ async def test_a_node_proves_itself(another: Starter, daemon: type[UtxoDaemon]) 
     async with reading(node.url) as reader:
         assert (await node.rpc("getblockchaininfo"))["initialblockdownload"] is True
         await reader.prove(PROMISED)
-    pool = open_pool(definition, [Endpoint("the node", node.url)], surroundings())
+    pool = NodePool(definition, open_utxo_nodes(definition, [Endpoint("the node", node.url)]), surroundings())
     assert (await (await pool.current()).tip()).height == 0
     assert pool.genesis_hash == definition.genesis_hash
     await pool.close()
@@ -123,7 +124,7 @@ async def test_a_node_of_another_chain(another: Starter, daemon: type[UtxoDaemon
     """A node is held to its genesis: the other coin's is refused, in words, and never read."""
     node = await another(daemon())
     other = definition_of(Litecoind if daemon is Bitcoind else Bitcoind)
-    pool = open_utxo_pool(other, [Endpoint("the node", node.url)], surroundings())
+    pool = NodePool(other, open_utxo_nodes(other, [Endpoint("the node", node.url)]), surroundings())
     with pytest.raises(NoUsableNodeError, match=f"expected genesis {(other.genesis_hash or b'').hex()}") as caught:
         await pool.current()
     assert await node.block_hash(0) in str(caught.value)
@@ -364,7 +365,8 @@ async def test_a_node_that_restarts_is_used_again(another: Starter, daemon: type
     await node.mine(400)
     clock = 0.0
     around = Surroundings(lambda: datetime.now(UTC), lambda: clock, lambda: 0.5)
-    pool = open_utxo_pool(definition_of(daemon), [Endpoint("the node", node.url)], around)
+    definition = definition_of(daemon)
+    pool = NodePool(definition, open_utxo_nodes(definition, [Endpoint("the node", node.url)]), around)
     reader = await pool.current()
     await reader.close()
     await node.stop()

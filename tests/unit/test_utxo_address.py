@@ -15,9 +15,10 @@ from chainbell.domain.address import (
     show_address,
 )
 from chainbell.domain.base58 import Base58Error, decode_check, encode_check
-from chainbell.domain.bech32 import Bech32Error, WitnessProgram, decode_witness, encode_witness
+from chainbell.domain.bech32 import Bech32Error, decode_witness, encode_witness
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import InputError
+from chainbell.domain.script import WitnessProgram
 
 CHAINS = load_chains()
 BITCOIN = CHAINS["bitcoin"].addresses

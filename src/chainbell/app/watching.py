@@ -5,9 +5,9 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from chainbell.app.node_endpoint import node_endpoint
 from chainbell.app.node_reports import NodeReporter
@@ -19,7 +19,8 @@ from chainbell.events.publish import publish
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.evm.hints import HeadHints
 from chainbell.nodes.evm.node import EvmNode
-from chainbell.nodes.pool import AnyPool, NodePool, Surroundings, open_evm_pool, open_pool, open_utxo_pool
+from chainbell.nodes.open_nodes import open_evm_nodes, open_utxo_nodes
+from chainbell.nodes.pool import NodePool, Surroundings
 from chainbell.nodes.utxo.hints import ZmqHints
 from chainbell.nodes.utxo.node import UtxoNode
 from chainbell.storage.ledger import LedgerStore
@@ -40,16 +41,6 @@ from chainbell.watcher.seeding import Seeder
 N = TypeVar("N", EvmNode, UtxoNode)
 
 
-class _ChainNodes(TypedDict):
-    """What a pool is opened with."""
-
-    definition: ChainDefinition
-    endpoints: list[Endpoint]
-    surroundings: Surroundings
-    genesis_hash: bytes | None
-    timeout: float
-
-
 def watcher_parts(services: Services) -> dict[str, Part]:
     """Return what runs side by side to follow every chain that has a node."""
     parts: dict[str, Part] = {}
@@ -67,11 +58,12 @@ def watcher_parts(services: Services) -> dict[str, Part]:
 async def _follow(services: Services, definition: ChainDefinition, wake: asyncio.Event, mempool_wake: asyncio.Event) -> None:
     """Follow one chain, through nodes of its kind."""
     begin_chain(definition.name, (name for name in V1_TYPES if name.startswith("transaction.")))
-    nodes = await _chain_nodes(services, definition)
     if definition.kind is ChainKind.EVM:
-        await _follow_through(open_evm_pool(**nodes), services, definition, wake, lambda _leading, _tracker: {})
+        await _follow_through(
+            await _evm_pool(services, definition), services, definition, wake, lambda _leading, _tracker: {}
+        )
     else:
-        pool = open_utxo_pool(**nodes)
+        pool = await _utxo_pool(services, definition)
         beside = partial(_beside_utxo, pool, services, definition, mempool_wake)
         await _follow_through(pool, services, definition, wake, beside)
 
@@ -121,16 +113,28 @@ async def _follow_through(
         await pool.close()
 
 
-async def chain_pool(services: Services, definition: ChainDefinition) -> AnyPool:
+async def chain_pool(services: Services, definition: ChainDefinition) -> NodePool[EvmNode] | NodePool[UtxoNode]:
     """Return the nodes of a chain that the settings name; whoever asks closes the pool."""
-    return open_pool(**await _chain_nodes(services, definition))
+    if definition.kind is ChainKind.EVM:
+        return await _evm_pool(services, definition)
+    return await _utxo_pool(services, definition)
 
 
-async def _chain_nodes(services: Services, definition: ChainDefinition) -> _ChainNodes:
-    return {
-        "definition": definition,
-        "endpoints": [node_endpoint(url) for url in services.settings.nodes[definition.name]],
-        "surroundings": Surroundings(now, time.monotonic, random.random),
-        "genesis_hash": await services.chain_states.genesis(definition.name),
-        "timeout": services.settings.node_timeout_seconds,
-    }
+async def _evm_pool(services: Services, definition: ChainDefinition) -> NodePool[EvmNode]:
+    return await _pool(services, definition, open_evm_nodes)
+
+
+async def _utxo_pool(services: Services, definition: ChainDefinition) -> NodePool[UtxoNode]:
+    return await _pool(services, definition, open_utxo_nodes)
+
+
+async def _pool(
+    services: Services,
+    definition: ChainDefinition,
+    open_nodes: Callable[[ChainDefinition, Sequence[Endpoint], float], list[N]],
+) -> NodePool[N]:
+    endpoints = [node_endpoint(url) for url in services.settings.nodes[definition.name]]
+    nodes = open_nodes(definition, endpoints, services.settings.node_timeout_seconds)
+    genesis_hash = await services.chain_states.genesis(definition.name)
+    surroundings = Surroundings(now, time.monotonic, random.random)
+    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash)

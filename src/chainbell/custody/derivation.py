@@ -1,7 +1,7 @@
 """Addresses of a key: scripts as the chain knows them, of EVM chains the 20 bytes of the address."""
 
 from collections.abc import Callable, Sequence
-from hashlib import new, sha256
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from eth_utils.crypto import keccak
@@ -9,6 +9,14 @@ from eth_utils.crypto import keccak
 from chainbell.custody.extended_key import FIELD, lift
 from chainbell.custody.public_derivation import child_keys, key_at
 from chainbell.custody.template import KeyExpression, Multisig, OutputType, Template
+from chainbell.domain.script import (
+    hash160,
+    pay_to_key_hash,
+    pay_to_script_hash,
+    pay_to_witness,
+    pay_to_witness_key_hash,
+    pay_to_witness_script_hash,
+)
 
 _CHECKMULTISIG = 0xAE
 _SMALLEST_NUMBER, _HIGHEST_SMALL = 0x50, 16
@@ -38,27 +46,19 @@ def _public_keys(expression: KeyExpression, branch: int, first: int, end: int) -
 
 
 def _pkh(key: bytes) -> bytes:
-    return b"\x76\xa9\x14" + _hash160(key) + b"\x88\xac"
-
-
-def _wpkh(key: bytes) -> bytes:
-    return b"\x00\x14" + _hash160(key)
+    return pay_to_key_hash(hash160(key))
 
 
 def _sh(script: bytes) -> bytes:
-    return b"\xa9\x14" + _hash160(script) + b"\x87"
-
-
-def _wsh(script: bytes) -> bytes:
-    return b"\x00\x20" + sha256(script).digest()
+    return pay_to_script_hash(hash160(script))
 
 
 def _sh_wpkh(key: bytes) -> bytes:
-    return _sh(_wpkh(key))
+    return _sh(pay_to_witness_key_hash(key))
 
 
 def _sh_wsh(script: bytes) -> bytes:
-    return _sh(_wsh(script))
+    return _sh(pay_to_witness_script_hash(script))
 
 
 def _tr(key: bytes) -> bytes:
@@ -73,7 +73,7 @@ def _tr(key: bytes) -> bytes:
         message = "an internal key that is no point"
         raise AssertionError(message)
     slope = (point.y - y) * pow(point.x - x, -1, FIELD)
-    return b"\x51\x20" + ((slope * slope - x - point.x) % FIELD).to_bytes(32)
+    return pay_to_witness(1, ((slope * slope - x - point.x) % FIELD).to_bytes(32))
 
 
 def _evm(key: bytes) -> bytes:
@@ -98,19 +98,15 @@ def _number(value: int) -> bytes:
     return bytes([_SMALLEST_NUMBER + value]) if value <= _HIGHEST_SMALL else bytes([1, value])
 
 
-def _hash160(data: bytes) -> bytes:
-    return new("ripemd160", sha256(data).digest(), usedforsecurity=False).digest()
-
-
 _MAKERS: dict[OutputType, Callable[[bytes], bytes]] = {
     OutputType.P2PKH: _pkh,
-    OutputType.P2WPKH: _wpkh,
+    OutputType.P2WPKH: pay_to_witness_key_hash,
     OutputType.P2SH_P2WPKH: _sh_wpkh,
     OutputType.P2TR: _tr,
     OutputType.EVM: _evm,
 }
 _WRAPPERS: dict[OutputType, Callable[[bytes], bytes]] = {
     OutputType.P2SH: _sh,
-    OutputType.P2WSH: _wsh,
+    OutputType.P2WSH: pay_to_witness_script_hash,
     OutputType.P2SH_P2WSH: _sh_wsh,
 }

@@ -11,18 +11,23 @@ from functools import lru_cache
 from eth_utils.address import to_checksum_address
 
 from chainbell.domain.base58 import Base58Error, decode_check, encode_check
-from chainbell.domain.bech32 import Bech32Error, WitnessProgram, decode_witness, encode_witness, is_addressable, prefix_of
+from chainbell.domain.bech32 import Bech32Error, decode_witness, encode_witness, is_addressable, prefix_of
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import InputError
+from chainbell.domain.script import (
+    WitnessProgram,
+    key_hash_of,
+    pay_to_key_hash,
+    pay_to_script_hash,
+    pay_to_witness,
+    script_hash_of,
+    witness_program_of,
+)
 
 _EVM = re.compile(r"0x[0-9a-fA-F]{40}")
 _HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 _HASH_BYTES = 20
-# The scriptPubKeys of BIP13 and BIP16: what stands before the hash in them, and behind it.
-_P2PKH = (bytes.fromhex("76a914"), bytes.fromhex("88ac"))
-_P2SH = (bytes.fromhex("a914"), bytes.fromhex("87"))
-_OP_1 = 0x51
 # What litecoind (src/script/standard.cpp) calls witness_mweb_hogaddr and witness_mweb_pegin: it shows no address for them.
 _EXTENSION_BLOCK_VERSIONS = (8, 9)
 _EXTENSION_BLOCK_PROGRAM = 32
@@ -164,8 +169,7 @@ def _witness_script(addresses: AddressFormat, text: str) -> bytes:
     if _is_of_extension_block(addresses, witness):
         message = "is where the chain keeps the coins of its extension block, and nobody's address: give an ordinary one"
         raise _StrangeError(message)
-    version, program = witness
-    return bytes([_OP_1 + version - 1 if version else 0, len(program)]) + program
+    return pay_to_witness(*witness)
 
 
 def _hash_script(addresses: AddressFormat, payload: bytes) -> bytes:
@@ -174,14 +178,12 @@ def _hash_script(addresses: AddressFormat, payload: bytes) -> bytes:
         message = f"is no address, though its checksum is right: it holds {len(payload)} bytes, an address 21"
         raise _StrangeError(message)
     if version[0] == addresses.p2pkh:
-        before, after = _P2PKH
-    elif version[0] in addresses.p2sh:
-        before, after = _P2SH
-    else:
-        known = _listed([str(byte) for byte in (addresses.p2pkh, *addresses.p2sh)])
-        message = f"is of another network: its version byte is {version[0]}, and here it is {known}. Give one of this chain"
-        raise _StrangeError(message)
-    return before + digest + after
+        return pay_to_key_hash(digest)
+    if version[0] in addresses.p2sh:
+        return pay_to_script_hash(digest)
+    known = _listed([str(byte) for byte in (addresses.p2pkh, *addresses.p2sh)])
+    message = f"is of another network: its version byte is {version[0]}, and here it is {known}. Give one of this chain"
+    raise _StrangeError(message)
 
 
 def _is_written_by(addresses: AddressFormat, text: str) -> bool:
@@ -195,10 +197,10 @@ def _is_written_by(addresses: AddressFormat, text: str) -> bool:
 
 
 def _format_script(addresses: AddressFormat, script: bytes) -> str | None:
-    for version, (before, after) in ((addresses.p2pkh, _P2PKH), (addresses.p2sh[0], _P2SH)):
-        if len(script) == len(before) + _HASH_BYTES + len(after) and script.startswith(before) and script.endswith(after):
-            return encode_check(bytes([version]) + script[len(before) : len(before) + _HASH_BYTES])
-    witness = _witness_program(script)
+    for version, digest in ((addresses.p2pkh, key_hash_of(script)), (addresses.p2sh[0], script_hash_of(script))):
+        if digest is not None:
+            return encode_check(bytes([version]) + digest)
+    witness = witness_program_of(script)
     if witness is None or addresses.hrp is None or not is_addressable(witness):
         return None
     if _is_of_extension_block(addresses, witness):
@@ -210,13 +212,6 @@ def _is_of_extension_block(addresses: AddressFormat, witness: WitnessProgram) ->
     if addresses.mweb_hrp is None:
         return False
     return witness.version in _EXTENSION_BLOCK_VERSIONS and len(witness.program) == _EXTENSION_BLOCK_PROGRAM
-
-
-def _witness_program(script: bytes) -> WitnessProgram | None:
-    """Return the witness program that a script is (BIP141): a small number, then one push of all the rest."""
-    if len(script) < 2 or len(script) != script[1] + 2 or (script[0] != 0 and script[0] < _OP_1):  # noqa: PLR2004 - two opcodes
-        return None
-    return WitnessProgram(script[0] - _OP_1 + 1 if script[0] else 0, script[2:])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Bech32 and Bech32m (BIP173, BIP350): witness programs as text in one case."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from chainbell.domain.script import WitnessProgram
 
 LONGEST = 90
 """Characters of the longest text for which the checksum promises anything."""
@@ -18,15 +19,6 @@ _HIGHEST_VERSION = 16
 
 class Bech32Error(ValueError):
     """Text that is no witness address; its message continues "the address ..."."""
-
-
-class WitnessProgram(NamedTuple):
-    """What a segwit address says (BIP141)."""
-
-    version: int
-    """0 to 16."""
-    program: bytes
-    """2 to 40 bytes; of version 0, 20 or 32."""
 
 
 def encode_witness(hrp: str, witness: WitnessProgram) -> str:

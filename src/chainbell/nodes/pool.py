@@ -4,27 +4,20 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
-from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import NodeBehindError, NodeError
 from chainbell.domain.node import NodeState, NodeStatus, Tip
-from chainbell.nodes.answers import Dialect
 from chainbell.nodes.backoff import Backoff
-from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import LacksCapabilityError, NoUsableNodeError, WrongChainError
-from chainbell.nodes.evm.node import EvmNode
 from chainbell.nodes.health import Health
 from chainbell.nodes.identity import NodeIdentity, complaint
 from chainbell.nodes.lag import behind, tolerated_lag
-from chainbell.nodes.rpc import TIMEOUT, Rpc
-from chainbell.nodes.utxo.blocks import Format
-from chainbell.nodes.utxo.node import UtxoNode
-from chainbell.telemetry.metrics import NODE_FAILURES, NODE_REQUESTS
+from chainbell.telemetry.metrics import NODE_FAILURES
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -277,65 +270,3 @@ class NodePool(Generic[N]):
         reasons = "; ".join(str(slot.health.reason) for slot in self._slots)
         message = f"chain {self._definition.name} has no usable node: {reasons}"
         return NoUsableNodeError(message, wait)
-
-
-AnyPool: TypeAlias = NodePool[EvmNode] | NodePool[UtxoNode]
-
-
-def open_evm_pool(  # noqa: PLR0913 - what one pool is made of
-    definition: ChainDefinition,
-    endpoints: Sequence[Endpoint],
-    surroundings: Surroundings,
-    *,
-    genesis_hash: bytes | None = None,
-    timeout: float = TIMEOUT,
-    backoff: Backoff | None = None,
-) -> NodePool[EvmNode]:
-    """Make the pool of an EVM chain's nodes, with all tokens of its definition listed; connects to none of them yet.
-
-    ``timeout`` is in seconds, for one whole answer.
-    """
-    contracts = [token.contract for token in definition.tokens]
-    rpcs = _rpcs(definition, endpoints, timeout, Dialect.EVM)
-    nodes = [EvmNode(rpc, checks=definition.checks, contracts=contracts) for rpc in rpcs]
-    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
-
-
-def open_utxo_pool(  # noqa: PLR0913 - what one pool is made of
-    definition: ChainDefinition,
-    endpoints: Sequence[Endpoint],
-    surroundings: Surroundings,
-    *,
-    genesis_hash: bytes | None = None,
-    timeout: float = TIMEOUT,
-    backoff: Backoff | None = None,
-) -> NodePool[UtxoNode]:
-    """Make the pool of the nodes of a chain of the Bitcoin family; connects to none of them yet.
-
-    ``timeout`` is in seconds, for one whole answer; a scan of unspent outputs has its own.
-    """
-    form = Format(auxpow=definition.auxpow, mweb=definition.mweb)
-    nodes = [UtxoNode(rpc, form) for rpc in _rpcs(definition, endpoints, timeout, Dialect.BITCOIN)]
-    return NodePool(definition, nodes, surroundings, genesis_hash=genesis_hash, backoff=backoff)
-
-
-def open_pool(  # noqa: PLR0913 - what one pool is made of
-    definition: ChainDefinition,
-    endpoints: Sequence[Endpoint],
-    surroundings: Surroundings,
-    *,
-    genesis_hash: bytes | None = None,
-    timeout: float = TIMEOUT,
-    backoff: Backoff | None = None,
-) -> AnyPool:
-    """Make the pool of a chain's nodes, of whichever kind it is."""
-    opener = open_evm_pool if definition.kind is ChainKind.EVM else open_utxo_pool
-    return opener(definition, endpoints, surroundings, genesis_hash=genesis_hash, timeout=timeout, backoff=backoff)
-
-
-def _rpcs(definition: ChainDefinition, endpoints: Sequence[Endpoint], timeout: float, dialect: Dialect) -> list[Rpc]:
-    requests = [NODE_REQUESTS.labels(definition.name, str(number)) for number in range(1, len(endpoints) + 1)]
-    return [
-        Rpc(endpoint, timeout=timeout, requested=count.inc, dialect=dialect)
-        for endpoint, count in zip(endpoints, requests, strict=True)
-    ]

@@ -7,8 +7,15 @@ spent by script shows its key only to elliptic curve arithmetic, which is not do
 What fits is a candidate and no proof: unlocking data can be made to fit an output that it does not spend.
 """
 
-import hashlib
 from collections.abc import Sequence
+
+from chainbell.domain.script import (
+    hash160,
+    pay_to_key_hash,
+    pay_to_script_hash,
+    pay_to_witness_key_hash,
+    pay_to_witness_script_hash,
+)
 
 _OP_PUSHDATA = {0x4C: 1, 0x4D: 2, 0x4E: 4}
 """Opcodes that push bytes, and in how many bytes they say how many."""
@@ -28,31 +35,6 @@ _OF_KEY_HASH = 2
 """What unlocks P2WPKH: a signature and a public key."""
 
 
-def hash160(data: bytes) -> bytes:
-    """Return the 20 bytes by which outputs name keys and scripts."""
-    return hashlib.new("ripemd160", hashlib.sha256(data).digest(), usedforsecurity=False).digest()
-
-
-def pay_to_key_hash(key: bytes) -> bytes:
-    """Return the P2PKH script of a serialised public key."""
-    return b"\x76\xa9\x14" + hash160(key) + b"\x88\xac"
-
-
-def pay_to_script_hash(script: bytes) -> bytes:
-    """Return the P2SH script of a redeem script (BIP16)."""
-    return b"\xa9\x14" + hash160(script) + b"\x87"
-
-
-def pay_to_witness_key_hash(key: bytes) -> bytes:
-    """Return the P2WPKH script of a serialised public key (BIP141)."""
-    return b"\x00\x14" + hash160(key)
-
-
-def pay_to_witness_script_hash(script: bytes) -> bytes:
-    """Return the P2WSH script of a witness script (BIP141)."""
-    return b"\x00\x20" + hashlib.sha256(script).digest()
-
-
 def fitting_scripts(unlocking: bytes, witness: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return the scriptPubKeys that an input's scriptSig and witness stack would fit; none where nothing can be told.
 
@@ -70,9 +52,9 @@ def _fitting_pushes(unlocking: bytes) -> tuple[bytes, ...]:
         return ()
     fitting = []
     if _is_key(last):
-        fitting.append(pay_to_key_hash(last))
+        fitting.append(pay_to_key_hash(hash160(last)))
     if pushes_only:
-        fitting.append(pay_to_script_hash(last))
+        fitting.append(pay_to_script_hash(hash160(last)))
     return tuple(fitting)
 
 
