@@ -125,27 +125,29 @@ async def claiming_among(connection: Connection, chain: str, tx_hashes: Collecti
 
 async def save_spending(connection: Connection, chain: str, spending: Sequence[Spending]) -> None:
     """Write inputs and outputs, in the order of their keys: new, or included again."""
-    outputs = sorted((made.outpoint, made, one.height) for one in spending for made in one.outputs)
-    inputs = sorted((spent.outpoint, spent.tx_hash, spent, one.height) for one in spending for spent in one.inputs)
+    outputs = sorted(((made, one.height) for one in spending for made in one.outputs), key=lambda row: row[0].outpoint)
+    inputs = sorted(
+        ((spent, one.height) for one in spending for spent in one.inputs), key=lambda row: (row[0].outpoint, row[0].tx_hash)
+    )
     if outputs:
         await connection.execute(
             _SAVE_OUTPUTS,
             chain,
-            [key for key, _, _ in outputs],
-            [made.script for _, made, _ in outputs],
-            [made.amount for _, made, _ in outputs],
-            [height for _, _, height in outputs],
+            [made.outpoint for made, _ in outputs],
+            [made.script for made, _ in outputs],
+            [made.amount for made, _ in outputs],
+            [height for _, height in outputs],
         )
     if inputs:
-        prevouts = [spent.prevout for _, _, spent, _ in inputs]
+        prevouts = [spent.prevout for spent, _ in inputs]
         await connection.execute(
             _SAVE_INPUTS,
             chain,
-            [key for key, _, _, _ in inputs],
-            [tx_hash for _, tx_hash, _, _ in inputs],
+            [spent.outpoint for spent, _ in inputs],
+            [spent.tx_hash for spent, _ in inputs],
             [None if prevout is None else prevout.script for prevout in prevouts],
             [None if prevout is None else prevout.amount for prevout in prevouts],
-            [height for _, _, _, height in inputs],
+            [height for _, height in inputs],
         )
 
 
