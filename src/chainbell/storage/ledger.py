@@ -26,7 +26,7 @@ from chainbell.storage.seeding import forget_seeds
 from chainbell.storage.tally import Tally
 from chainbell.storage.transactions import SELECT, save_transactions, to_chain, to_transaction
 from chainbell.storage.watches import watches_among
-from chainbell.tracker.ports import AssetKey, Fee, Spending, Standing
+from chainbell.tracker.ports import AssetKey, Fee, KnownSpends, Spending, Standing
 
 Publish: TypeAlias = Callable[[Feed, Sequence[TransactionEvent]], Awaitable[Sequence[FeedEvent]]]
 
@@ -169,17 +169,13 @@ class LedgerCommit:
         """Tell whether some watched address may own outputs that we do not know of, because they are older."""
         return await spending.has_unseeded(self._connection, self._chain)
 
-    async def outputs(self, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
-        """Look up which of these outpoints are outputs that we know as ours."""
-        return await spending.outputs_among(self._connection, self._chain, outpoints)
+    async def known_spends(self, outpoints: Collection[bytes]) -> KnownSpends:
+        """Look up what we know of what spends these outpoints."""
+        return await spending.known_spends(self._connection, self._chain, outpoints)
 
     async def spent_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
         """Return, by outpoint, what these tracked transactions spend, as far as it was known when they were told."""
         return await spending.spent_by(self._connection, self._chain, tx_hashes)
-
-    async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
-        """Return, by outpoint, the tracked transactions in no block that spend it."""
-        return await spending.claims_among(self._connection, self._chain, outpoints)
 
     async def children(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
         """Return the tracked transactions in no block that spend an output of these."""

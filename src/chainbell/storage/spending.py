@@ -7,21 +7,17 @@ from datetime import datetime
 from chainbell.domain.utxo import Prevout
 from chainbell.storage.chunks import chunks
 from chainbell.storage.database import Connection
-from chainbell.tracker.ports import Spending
+from chainbell.tracker.ports import KnownSpends, Spending
 
-_OUTPUTS = """
-select o.outpoint, o.script, o.amount from unnest($2::bytea[]) as wanted (outpoint) join outputs o using (outpoint)
-where o.chain = $1
+_KNOWN_SPENDS = """
+select outpoint, script, amount, null as claimant from outputs where chain = $1 and outpoint = any($2::bytea[])
+union all
+select outpoint, null, null, tx_hash from inputs where chain = $1 and outpoint = any($2::bytea[]) and block_height is null
 """
 
 _SPENT_BY = """
 select i.outpoint, i.script, i.amount from unnest($2::bytea[]) as wanted (tx_hash) join inputs i using (tx_hash)
 where i.chain = $1 and i.script is not null and i.amount is not null
-"""
-
-_CLAIMS = """
-select i.outpoint, i.tx_hash from unnest($2::bytea[]) as wanted (outpoint) join inputs i using (outpoint)
-where i.chain = $1 and i.block_height is null
 """
 
 _CHILDREN = """
@@ -88,28 +84,23 @@ where s.chain = $1 and s.node = $2 and s.tx_hash = seen.tx_hash
 """
 
 
-async def outputs_among(connection: Connection, chain: str, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
-    """Look up which of these outpoints are outputs that we know as ours."""
-    # Neighbours in the order of the index share its pages.
-    rows = [row for part in chunks(sorted(outpoints)) for row in await connection.fetch(_OUTPUTS, chain, part)]
-    return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
+async def known_spends(connection: Connection, chain: str, outpoints: Collection[bytes]) -> KnownSpends:
+    """Look up which of these outpoints are outputs that we know as ours, and which transactions in no block spend them."""
+    owned: dict[bytes, Prevout] = {}
+    claims: dict[bytes, set[bytes]] = defaultdict(set)
+    for part in chunks(outpoints):
+        for row in await connection.fetch(_KNOWN_SPENDS, chain, part):
+            if row["claimant"] is None:
+                owned[row["outpoint"]] = Prevout(row["script"], row["amount"])
+            else:
+                claims[row["outpoint"]].add(row["claimant"])
+    return KnownSpends(owned, claims)
 
 
 async def spent_by(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
     """Return, by outpoint, what these tracked transactions spend, as far as it is known."""
     rows = [row for part in chunks(tx_hashes) for row in await connection.fetch(_SPENT_BY, chain, part)]
     return {row["outpoint"]: Prevout(row["script"], row["amount"]) for row in rows}
-
-
-async def claims_among(
-    connection: Connection, chain: str, outpoints: Collection[bytes]
-) -> Mapping[bytes, Collection[bytes]]:
-    """Return, by outpoint, the tracked transactions in no block that spend it."""
-    found: dict[bytes, set[bytes]] = defaultdict(set)
-    for part in chunks(outpoints):
-        for row in await connection.fetch(_CLAIMS, chain, part):
-            found[row["outpoint"]].add(row["tx_hash"])
-    return found
 
 
 async def children_of(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Collection[bytes]:

@@ -23,10 +23,7 @@ from chainbell.storage.registrations import addresses_added, addresses_removed, 
 from chainbell.storage.scans import open_scan
 from chainbell.storage.watch_rows import to_watch
 
-_AMONG = """
-select a.* from unnest($2::bytea[]) as wanted (address) join addresses a using (address)
-where a.chain = $1 and a.removed_at is null
-"""
+_AMONG = "select * from addresses where chain = $1 and address = any($2::bytea[]) and removed_at is null"
 
 _INSERT = """
 insert into addresses (chain, address, account_id, customer_id, label, watched_from, created_at, purpose, outgoing_from)
@@ -75,8 +72,7 @@ class WatchFilter:
 async def watches_among(connection: Connection, chain: str, addresses: Collection[bytes]) -> Mapping[bytes, Watch]:
     """Look up which of these addresses are watched: the cost follows their number, not that of all watches."""
     found: dict[bytes, Watch] = {}
-    # Neighbours in the order of the index share its pages.
-    for portion in chunks(sorted(addresses)):
+    for portion in chunks(addresses):
         rows = await connection.fetch(_AMONG, chain, portion)
         found |= {row["address"]: to_watch(row) for row in rows}
     return found

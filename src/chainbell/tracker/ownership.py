@@ -21,15 +21,25 @@ async def look_up_ours(
     ordinary = [transaction for transaction in transactions if transaction.making is Making.ORDINARY]
     if any(transaction.revealed is None for transaction in ordinary) and (past or await commit.has_unseeded()):
         return Lacking(frozenset(), revealed=True)
-    watches, owned = await _watched(commit, transactions, now)
-    waiting = await commit.waiting({transaction.hash for transaction in transactions})
+    spends = await commit.known_spends({spent for transaction in transactions for spent in transaction.outpoints})
+    watches, owned = await _watched(commit, transactions, spends.owned, now)
+    waiting = await _waiting(commit, transactions, spends.claims)
     told_before = {record.subject.tx_hash for record in waiting}
     owned = {**await commit.spent_by(told_before), **owned} if told_before else owned
     matched = [one for one in ordinary if one.hash in told_before or concerns(one, watches, owned)]
     if lacking := frozenset(transaction.hash for transaction in matched if _is_unread(transaction, owned)):
         return Lacking(lacking)
     told = await _told(commit, transactions, watches, matched, waiting)
-    return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary))
+    return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary, spends.claims))
+
+
+async def _waiting(
+    commit: ChainCommit, transactions: Sequence[UtxoTransaction], claims: Mapping[bytes, Collection[bytes]]
+) -> Sequence[Transaction]:
+    """Return the records in no block of these transactions. Of an ordinary one the inputs are claimed while it waits."""
+    claimants = {claimant for found in claims.values() for claimant in found}
+    hashes = {one.hash for one in transactions if one.hash in claimants or one.making is not Making.ORDINARY}
+    return await commit.waiting(hashes) if hashes else ()
 
 
 def _is_unread(transaction: UtxoTransaction, owned: Mapping[bytes, Prevout]) -> bool:
@@ -38,13 +48,12 @@ def _is_unread(transaction: UtxoTransaction, owned: Mapping[bytes, Prevout]) -> 
 
 
 async def _watched(
-    commit: ChainCommit, transactions: Sequence[UtxoTransaction], now: datetime
+    commit: ChainCommit, transactions: Sequence[UtxoTransaction], known: Mapping[bytes, Prevout], now: datetime
 ) -> tuple[Mapping[bytes, Watch], Mapping[bytes, Prevout]]:
     """Return the watches of all scripts on either side, and the outputs of watched scripts that may be spent.
 
     A hit may extend the window of a key: then the same transactions are matched again, until nothing is new.
     """
-    known = await commit.outputs({spent for transaction in transactions for spent in transaction.outpoints})
     scripts = {script for transaction in transactions for script in _scripts(transaction)}
     scripts |= {prevout.script for prevout in known.values()}
     while True:
@@ -89,9 +98,10 @@ async def _told(
     return found
 
 
-async def _displaced(commit: ChainCommit, transactions: Sequence[UtxoTransaction]) -> Mapping[bytes, Sequence[Transaction]]:
+async def _displaced(
+    commit: ChainCommit, transactions: Sequence[UtxoTransaction], claims: Mapping[bytes, Collection[bytes]]
+) -> Mapping[bytes, Sequence[Transaction]]:
     """Return the records in no block that can be mined no more: their inputs are taken, or those of what they spend."""
-    claims = await commit.claims({spent for transaction in transactions for spent in transaction.outpoints})
     if not claims:
         return {}
     taken: dict[bytes, set[bytes]] = {}

@@ -60,6 +60,16 @@ class Spending:
     """Of the block of our chain that has them; None: no block has."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSpends:
+    """What we know of some outpoints that are being spent."""
+
+    owned: Mapping[bytes, Prevout]
+    """Those that are outputs which we know as ours."""
+    claims: Mapping[bytes, Collection[bytes]]
+    """By outpoint, the transactions in no block that spend it: tracked ones, and what those come from."""
+
+
 class ChainCommit(Protocol):
     """Reads and writes of one chain inside one transaction. What is read here is what is there now."""
 
@@ -103,16 +113,12 @@ class ChainCommit(Protocol):
         """Tell whether some watched address may own outputs that we do not know of, because they are older."""
         ...
 
-    async def outputs(self, outpoints: Collection[bytes]) -> Mapping[bytes, Prevout]:
-        """Look up which of these outpoints are outputs that we know as ours."""
+    async def known_spends(self, outpoints: Collection[bytes]) -> KnownSpends:
+        """Look up what we know of what spends these outpoints: in one go, for these are the most keys of a block."""
         ...
 
     async def spent_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Prevout]:
         """Return, by outpoint, what these tracked transactions spend, as far as it was known when they were told."""
-        ...
-
-    async def claims(self, outpoints: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
-        """Return, by outpoint, the tracked transactions in no block that spend it."""
         ...
 
     async def children(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
