@@ -207,8 +207,12 @@ class Judge:
         ]
 
     def _fee_payer(self, reading: "_Reading") -> str | None:
-        told = sorted((side.position, side.address) for side in self.frozen.get(reading.txid, []) if side.type == "TRANSFER")
-        return told[0][1] if told and told[0][0] != SPEND else reading.payer
+        """Return who owes the fee: as told before the last registration. A net amount holds its share of it already."""
+        told = [side for side in self.frozen.get(reading.txid, []) if side.type == "TRANSFER"]
+        single = min((side for side in told if side.position != SPEND), default=None)
+        if single is not None:
+            return single.address
+        return None if any(side.amount for side in told) else reading.payer
 
     def _of(self, told: dict[str, Any], height: int) -> list[Truth]:
         reading = self._reading(told, height)

@@ -22,12 +22,18 @@ class MwebWalk(Walk):
 
     async def peg_in(self) -> None:
         """Have an owner pay more into the extension block than the wallet has there; it waits in the mempool."""
-        addresses = {place.address for place in self.owned_by(self.chance.choice("AB"))}
+        for owner in self.chance.sample("AB", 2):
+            if await self._peg_in_of(owner):
+                return
+
+    async def _peg_in_of(self, owner: str) -> bool:
+        """Tell whether it could be done: the owner has enough, and what was in the extension block is not enough."""
+        addresses = {place.address for place in self.owned_by(owner)}
         coins = {(coin.txid, coin.vout): coin for coin in await self.node.coins()}
         inside = [satoshis(each["amount"]) for each in await self.node.rpc("listunspent", 0) if "vout" not in each]
         allowed = sum(coin.amount for coin in coins.values() if coin.address in addresses)
         if allowed < 2 * AMOUNT:
-            return
+            return False
         others = [{"txid": coin.txid, "vout": coin.vout} for coin in coins.values() if coin.address not in addresses]
         await self.node.rpc("lockunspent", False, others)
         try:
@@ -36,8 +42,9 @@ class MwebWalk(Walk):
             await self.node.rpc("lockunspent", True, others)
         told = await self.node.rpc("getrawtransaction", txid, True)
         spent: list[Coin] = [coins[each["txid"], each["vout"]] for each in told["vin"] if "txid" in each]
-        if spent:  # else it moved what was in the extension block already
+        if spent:
             self.note("peg-in", txid, spent, [])
+        return bool(spent)
 
     async def peg_out(self) -> None:
         """Pay a watched address out of the extension block, and mine that."""

@@ -259,7 +259,7 @@ async def test_a_walk_on_litecoind(database_url: str, seed: int, soak: bool) -> 
         stage.own_blocks = [walk.peg_out, walk.peg_out]
         stage.restarts_after_reorg = stage.comes_back = False
         stage.own_payments = [walk.peg_in]
-        stage.to_end_with = [lambda: node.peg_in(COIN // 10), walk.peg_out]
+        stage.to_end_with = [walk.peg_in, lambda: node.peg_in(COIN // 10), walk.peg_out]
         await _live(stage, guests, database_url, LITECOIN_TRANSACTIONS * (SOAK_FACTOR if soak else 1))
     _check_counts(stage, DONE | ONLY_LITECOIN, RECIPIENTS | {"witness_mweb_pegin"})
     assert stage.judge.peg_outs()
@@ -354,6 +354,7 @@ async def _walk(stage: Stage, guests: Sequence[Place], transactions: int) -> Non
     """Walk, and do at certain points what takes long."""
     groups = [guests[number::3] for number in range(3)]
     await stage.walk.look()
+    await stage.walk.mine_to_us()
     await stage.eviction()
     later = [stage.eviction] if stage.restarts_after_reorg else []
     back = [stage.back_and_forth] if stage.comes_back else []
