@@ -128,6 +128,21 @@ class Judge:
             for spent in spent_by(told)
         }
 
+    async def made_by_blocks(self) -> set[str]:
+        """Return every transaction that a block itself made, on any branch that the node still has."""
+        blocks = dict(self._blocks)
+        for tip in await self.node.rpc("getchaintips"):
+            block_hash = tip["hash"]
+            while block_hash not in blocks and tip["status"] != "headers-only":
+                blocks[block_hash] = await self.node.block(block_hash)
+                block_hash = blocks[block_hash]["previousblockhash"]
+        return {
+            told["txid"]
+            for block in blocks.values()
+            for told in block["tx"]
+            if "coinbase" in told["vin"][0] or told["vout"][0]["scriptPubKey"]["type"] == PEG_OUTS
+        }
+
     def truths(self) -> list[Truth]:
         """Return every record that must stand in a block of the best chain, sorted."""
         return sorted(

@@ -229,7 +229,7 @@ async def judge_turmoil(turmoil: Turmoil, receiver: Receiver, label: str) -> Map
     await check_books(home, judge)
     told = await check_stories(home)
     spent = {txid: [(coin.txid, coin.vout) for coin in each.spent] for txid, each in sent.items()}
-    await check_gone(home, judge, spent, turmoil.walk.coinbases)
+    await check_gone(home, judge, spent)
     await judge_what_was_received(home, receiver, label)
     states = receiver.final_states().values()
     standing = {

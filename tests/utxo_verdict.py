@@ -148,9 +148,9 @@ def _spoken(type_: str, status: str) -> str:
     return WAITS[type_] if status == "PENDING" else status
 
 
-async def check_gone(home: UtxoHouse, judge: Judge, sent: Inputs, coinbases: Collection[str]) -> None:
+async def check_gone(home: UtxoHouse, judge: Judge, sent: Inputs) -> None:
     """Demand the right end of every record that stands in no block; `sent` are the inputs of ordinary transactions."""
-    mempool = set(await judge.node.mempool())
+    mempool, coinbases = set(await judge.node.mempool()), await judge.made_by_blocks()
     for row in await home.fetch("select * from transactions where block_height is null"):
         txid, status = row["tx_hash"].hex(), row["status"]
         label = f"{row['uid']} {txid} {status} {await home.story(txid, row['type'])}"

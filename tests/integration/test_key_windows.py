@@ -11,19 +11,20 @@ from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.descriptor_checksum import checksum_of
 from chainbell.custody.extended_key import BIP32_MAIN, BIP32_TEST, ExtendedKey
+from chainbell.custody.new_key import NewKey
 from chainbell.custody.public_derivation import child_keys
 from chainbell.custody.template import Template
 from chainbell.domain.address import show_address
 from chainbell.storage import database
 from chainbell.storage.accounts import OPERATOR
 from chainbell.storage.key_addresses import NextAddress, hand_out
-from chainbell.storage.keys import AccountKey, KeyStore, NewKey
+from chainbell.storage.keys import AccountKey, KeyStore
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Litecoind, UtxoDaemon
 from tests.house import ETHER, caught_up, following, house, started
 from tests.keys import random_key
 from tests.nodes import Anvil
-from tests.utxo_house import UtxoHouse, following_utxo, until, utxo_house
+from tests.utxo_house import UtxoHouse, following_utxo, own, seeded, told, until, utxo_house
 from tests.utxo_house import caught_up as caught_up_utxo
 
 GAP = 3
@@ -86,6 +87,33 @@ async def test_a_later_block_is_matched_with_what_an_earlier_one_reached(bitcoin
         async with following_utxo(home):
             await caught_up_utxo(home)
         assert await _paid(home) == sorted([scripts[5], scripts[11]])
+
+
+async def test_a_block_that_widens_a_window_is_matched_for_what_it_spends_too(database_url: str) -> None:
+    """An older output of an address that the very block brings into the window leaves it: that is told, in one block too."""
+    async with Bitcoind() as node:
+        await node.fund(5)
+        async with utxo_house(node, database_url) as home, following_utxo(home):
+            await caught_up_utxo(home)
+            addresses = [await node.new_address() for _ in range(9)]
+            old = await own(node, addresses[8])
+            (body,) = [
+                one["desc"].partition("#")[0].replace("/0/*", "/<0;1>/*")
+                for one in (await node.rpc("listdescriptors"))["descriptors"]
+                if one["desc"].startswith("wpkh(") and not one["internal"]
+            ]
+            first = int((await node.rpc("getaddressinfo", addresses[0]))["hdkeypath"].rpartition("/")[2])
+            template = parse_account_key(f"{body}#{checksum_of(body)}", key_rules(home.definition))
+            await KeyStore(home.database).add(
+                NewKey(home.definition.name, template, gap_limit=GAP, first_index=first), now()
+            )
+            await seeded(home)
+            (widening,) = (await _pay(node, [await node.script(addresses[5])]))[:1]
+            leaving = await node.raw_transaction([old], [(FOREIGN, old.amount - FEE)], send=False)
+            txid = (await node.rpc("decoderawtransaction", leaving))["txid"]
+            await node.mine_only([widening, leaving])
+            await caught_up_utxo(home)
+            assert [record[0] for record in await told(home, txid)] == ["TRANSFER"]
 
 
 async def test_a_wallet_that_is_watched_by_its_descriptor_pays_and_keeps_its_change(database_url: str) -> None:

@@ -319,6 +319,29 @@ async def test_a_block_that_confirms_a_conflict_settles_it(daemon: UtxoDaemon, d
         assert told["replacedBy"] == record["conflict_tx_hash"].hex()
 
 
+async def test_a_grandparent_that_waits_again_takes_its_grandchild_along(bitcoind: Bitcoind, database_url: str) -> None:
+    """A reorg makes an ancestor wait that had a block when what comes from it was seen; its double-spend ends them all."""
+    async with at_home(bitcoind, database_url, drop_after_seconds=600) as home:
+        coin = (await bitcoind.coins())[0]
+        grandparent = await pay(bitcoind, coin, (await abroad(bitcoind), coin.amount - FEE))
+        (block,) = await bitcoind.mine()
+        await caught_up(home)
+        address = await home.watched_address()
+        parent = await pay(bitcoind, (grandparent, 0), (await abroad(bitcoind), coin.amount - 2 * FEE))
+        child = await pay(bitcoind, (parent, 0), (address, coin.amount - 3 * FEE))
+        await home.tells(child, *WAITS)
+        await bitcoind.invalidate(block)
+        for _ in range(2):
+            await bitcoind.mine_only()
+        await caught_up(home)
+        assert set(await bitcoind.mempool()) == {grandparent, parent, child}
+        await evaluated(home, 1)
+        taker = await pay(bitcoind, coin, (await abroad(bitcoind), coin.amount - 80 * FEE))
+        assert await bitcoind.mempool() == [taker]
+        await bitcoind.mine(3)
+        await home.tells(child, *WAITS, "replaced")
+
+
 # Trouble --------------------------------------------------------------------------------------------------------------
 
 

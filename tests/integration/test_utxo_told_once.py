@@ -5,17 +5,20 @@ from chainbell.storage.watches import WatchStore
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Litecoind
 from tests.fixtures_nodes import Starter
-from tests.utxo_house import FEE, WAITS, UtxoHouse, abroad, at_home, caught_up, pay, until
+from tests.utxo_house import (
+    FEE,
+    WAITS,
+    UtxoHouse,
+    abroad,
+    at_home,
+    caught_up,
+    own,
+    pay,
+    seeded,
+    told,
+)
 
-
-async def seeded(home: UtxoHouse) -> None:
-    """Wait until older outputs of every address are known: from then on spends are found by their outpoints alone."""
-
-    async def all_are() -> bool:
-        (row,) = await home.fetch("select count(*) from addresses where outgoing_from is null and removed_at is null")
-        return bool(row["count"] == 0)
-
-    await until(all_are, "every address is seeded")
+PAID_OUT = [("TRANSFER", 0, "SUCCESS", FEE)]
 
 
 async def unwatch(home: UtxoHouse, address: str) -> None:
@@ -101,3 +104,44 @@ async def test_a_watch_that_moves_between_accounts_makes_no_second_transfer(bitc
         await caught_up(home)
         rows = await home.fetch("select position, status from transactions where tx_hash = $1", bytes.fromhex(txid))
         assert [tuple(row) for row in rows] == [(0, "SUCCESS")]
+
+
+# A payer whose watch ends ----------------------------------------------------------------------------------------------
+
+
+async def test_change_stays_change_when_the_watch_of_the_payer_ends(bitcoind: Bitcoind, database_url: str) -> None:
+    """Who swept an address and watches it no more gets no deposit for the change, in the block or after a reorg."""
+    async with at_home(bitcoind, database_url) as home:
+        payer, change = await home.watched_address(), await bitcoind.new_address()
+        await home.watch(change, change=True)
+        await seeded(home)
+        coin = await own(bitcoind, payer, 2 * COIN)
+        await caught_up(home)
+        txid = await pay(bitcoind, coin, (await abroad(bitcoind), COIN), (change, COIN - FEE))
+        await home.tells(txid, "created", "processing", type_="transfer")
+        await unwatch(home, payer)
+        (block, *_) = await bitcoind.mine(3)
+        await caught_up(home)
+        assert await told(home, txid) == PAID_OUT
+        await bitcoind.invalidate(block)
+        await bitcoind.mine(4)
+        await caught_up(home)
+        assert await told(home, txid) == PAID_OUT
+
+
+async def test_the_fee_is_paid_by_who_was_told_when_the_watch_ends(bitcoind: Bitcoind, database_url: str) -> None:
+    """It is in the ledger of fees too, from which balances follow."""
+    async with at_home(bitcoind, database_url) as home:
+        payer = await home.watched_address()
+        await seeded(home)
+        coin = await own(bitcoind, payer)
+        await caught_up(home)
+        txid = await pay(bitcoind, coin, (await abroad(bitcoind), COIN - FEE))
+        await home.tells(txid, "created", "processing", type_="transfer")
+        await unwatch(home, payer)
+        await bitcoind.mine(3)
+        await caught_up(home)
+        assert await told(home, txid) == PAID_OUT
+        assert [(int(row["amount"]), row["account_id"] is None) for row in await home.fetch("select * from fees")] == [
+            (FEE, False)
+        ]

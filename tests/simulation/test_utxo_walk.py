@@ -288,7 +288,7 @@ async def _live(stage: Stage, guests: Sequence[Place], database_url: str, transa
             await stage.checkpoint()
         stage.events = await check_stories(home)
         spent = {txid: [(coin.txid, coin.vout) for coin in sent.spent] for txid, sent in walk.sent.items()}
-        await check_gone(home, judge, spent, walk.coinbases)
+        await check_gone(home, judge, spent)
     assert walk.count >= transactions
 
 

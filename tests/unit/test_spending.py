@@ -199,6 +199,53 @@ def test_a_net_amount_holds_its_share_of_the_fee_for_good() -> None:
     assert (transfers(found), found.transaction.sender) == ([(A1, SPEND, None, 60)], None)
 
 
+def told_transfer(one: UtxoTransaction, position: int, counterparty: bytes | None, amount: int) -> list[Transaction]:
+    subject_ = replace(subject(TransactionType.TRANSFER), tx_hash=one.hash, address=A1, account_id=ACCOUNT, asset=b"")
+    return [replace(transfer(), subject=replace(subject_, position=position), counterparty=counterparty, amount=amount)]
+
+
+def reread(one: UtxoTransaction, told: Sequence[Transaction], watches: dict[bytes, Watch]) -> Interpreted:
+    found = interpret(one, Ours(watches, {}, {one.hash: told}, {}), MATURITIES)
+    assert found is not None
+    return found
+
+
+def test_change_stays_change_when_the_watch_of_the_payer_ends() -> None:
+    """Who was told to pay goes on to have paid: its change is no deposit."""
+    one = transaction([(A1, 60)], [(SHOP, 20), (A_CHANGE, 39)])
+    left = {script: watch for script, watch in WATCHES.items() if script != A1}
+    found = reread(one, told_transfer(one, 0, SHOP, 20), left)
+    assert (transfers(found), deposits(found)) == ([(A1, 0, SHOP, 20)], [])
+
+
+def test_a_consolidation_stays_with_the_account_that_made_it() -> None:
+    """Whoever watches the script by now made no transfer of their own, and got no deposit."""
+    one = transaction([(A1, 60)], [(A_CHANGE, 59)])
+    found = reread(one, told_transfer(one, SPEND, None, 0), {**WATCHES, A1: watched(A1, OTHER)})
+    assert (transfers(found), deposits(found)) == ([(A1, SPEND, None, 0)], [])
+
+
+def test_a_consolidation_owes_its_fee_when_the_watch_has_ended() -> None:
+    """It is the one transfer of who owned all that was spent."""
+    one = transaction([(A1, 60)], [(A1, 59)])
+    found = reread(one, told_transfer(one, SPEND, None, 0), {script: w for script, w in WATCHES.items() if script != A1})
+    assert (found.transaction.sender, found.transaction.fee) == (A1, 1)
+
+
+def test_our_own_ledger_outweighs_the_word_of_a_node() -> None:
+    """What a checked block paid us is ours, whatever a node says of it when it is spent."""
+    one = transaction([(STRANGER, 600), (STRANGER, 5)], [(SHOP, 50)])
+    found = read(one, owned={spent(0): Prevout(A1, 60)})
+    assert transfers(found) == [(A1, SPEND, None, 60)]
+
+
+def test_a_transfer_names_all_that_its_account_spends() -> None:
+    """Whoever looks for one of these looks for the transfer, which bears the first of them."""
+    one = transaction([(STRANGER, 5), (A2, 60), (B1, 7), (A1, 10), (A2, 1)], [(SHOP, 82)])
+    named = {movement.sender: movement.spent for movement in read(one).movements}
+    assert named == {A2: (A2, A1), B1: (B1,)}
+
+
 def test_what_was_told_is_told_again_though_nobody_watches_any_more() -> None:
     """A removed watch stops new matches; its records are included again as they are."""
     one = transaction([(STRANGER, 60)], [(SHOP, 20)])

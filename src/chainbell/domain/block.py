@@ -54,6 +54,8 @@ class Movement:
     """Index of the log in its block; None for the coin."""
     senders: tuple[bytes | None, ...] = ()
     """As `Transaction.senders`."""
+    spent: tuple[bytes, ...] = ()
+    """On UTXO chains, of what leaves: every script of the sender's account that the transaction spends, the sender's too."""
 
     @property
     def happened(self) -> bool:

@@ -181,9 +181,9 @@ class LedgerCommit:
         """Return the tracked transactions in no block that spend an output of these."""
         return await spending.children_of(self._connection, self._chain, tx_hashes)
 
-    async def claiming(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
-        """Return which of these transactions have their inputs in the ledger."""
-        return await spending.claiming_among(self._connection, self._chain, tx_hashes)
+    async def claimed_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
+        """Return the outpoints that these transactions spend, of those whose inputs the ledger has."""
+        return await spending.claimed_by(self._connection, self._chain, tx_hashes)
 
     async def taken_back(self) -> Collection[bytes]:
         """Return the transactions that a reorg took back after their success, and that no block has again."""

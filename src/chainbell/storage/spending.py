@@ -26,9 +26,7 @@ join inputs i on i.outpoint >= parent.prefix and i.outpoint <= parent.prefix || 
 where i.chain = $1 and i.block_height is null
 """
 
-_CLAIMING = """
-select distinct i.tx_hash from unnest($2::bytea[]) as wanted (tx_hash) join inputs i using (tx_hash) where i.chain = $1
-"""
+_CLAIMED_BY = "select tx_hash, outpoint from inputs where chain = $1 and tx_hash = any($2::bytea[])"
 
 # A node's set named every unspent output of a seeded address: one made by its block, and new to us, was spent by then.
 _SAVE_OUTPUTS = """
@@ -109,9 +107,13 @@ async def children_of(connection: Connection, chain: str, tx_hashes: Collection[
     return {row["tx_hash"] for part in chunks(parents) for row in await connection.fetch(_CHILDREN, chain, part)}
 
 
-async def claiming_among(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Collection[bytes]:
-    """Return which of these transactions have their inputs in the ledger."""
-    return {row["tx_hash"] for part in chunks(tx_hashes) for row in await connection.fetch(_CLAIMING, chain, part)}
+async def claimed_by(connection: Connection, chain: str, tx_hashes: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
+    """Return the outpoints that these transactions spend, of those whose inputs the ledger has."""
+    found: dict[bytes, set[bytes]] = defaultdict(set)
+    for part in chunks(tx_hashes):
+        for row in await connection.fetch(_CLAIMED_BY, chain, part):
+            found[row["tx_hash"]].add(row["outpoint"])
+    return found
 
 
 async def save_spending(connection: Connection, chain: str, spending: Sequence[Spending]) -> None:

@@ -17,12 +17,16 @@ async def look_up_ancestors(
     near = {transaction.hash: transaction for transaction in (*view.beside, *view.arrived)}
     found: dict[bytes, UtxoTransaction] = {}
     parents = _parents(near[tx_hash] for tx_hash in tracked)
-    while parents := {parent for parent in parents if parent in view.present} - found.keys() - set(tracked):
-        parents -= set(await commit.claiming(parents))
-        if missing := frozenset(parents - near.keys()):
+    passed = set(tracked)
+    while parents := {parent for parent in parents if parent in view.present} - passed:
+        passed |= parents
+        known = await commit.claimed_by(parents)
+        new = parents - known.keys()
+        if missing := frozenset(new - near.keys()):
             return Lacking(frozenset(), ancestors=missing)
-        found |= {parent: near[parent] for parent in parents}
-        parents = _parents(near[parent] for parent in parents)
+        found |= {parent: near[parent] for parent in new}
+        # What is known already may come from what was in a block when it became known.
+        parents = _parents(near[parent] for parent in new) | {created_by(spent) for some in known.values() for spent in some}
     return tuple(
         SpentOutput(spent, transaction.hash, None) for transaction in found.values() for spent in transaction.outpoints
     )

@@ -4,18 +4,29 @@ Every block that it reads is on our chain, and what the follower knows of our ch
 nobody has told, and leaves every record that is there as it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.history import ScannedWatch
-from chainbell.domain.transaction import Chain, Transaction
+from chainbell.domain.transaction import Chain, Transaction, TransactionType
 from chainbell.domain.watch import Watch
 from chainbell.tracker import matching
 from chainbell.tracker.book import Book
 from chainbell.tracker.confirmation import ChainView
+from chainbell.tracker.look_up import Moved
 from chainbell.tracker.ports import AssetKey, ChainCommit, Fee
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something that a scan looks for, seen in a block of the past."""
+
+    height: int
+    sighting: matching.Sighting
+    scanned: ScannedWatch
+    """The watch that is looked for. A transfer bears one script of those that its account spends: another may be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,36 +35,39 @@ class Past:
 
     chain: Chain
     assets: Mapping[bytes, matching.AssetFacts]
-    scanned: Mapping[bytes, ScannedWatch]
+    watches: Mapping[bytes, Watch]
+    """By address: those that are looked for, and those that bear a transfer of theirs."""
+    found: Mapping[bytes, Sequence[Found]]
+    """What is looked for, by the hash of its block."""
+    paid: Collection[bytes]
+    """The transactions whose fee is looked for."""
     told: Sequence[Transaction]
     """Records of the transactions that these watches sent, received or paid for: they stay as they are."""
     counted: Mapping[bytes, str | None]
     """Fee entries that are there already, and the record that each is counted in."""
     asset_ids: Mapping[AssetKey, str]
 
-    @property
-    def watches(self) -> dict[bytes, Watch]:
-        """The watches by address."""
-        return {address: scanned.watch for address, scanned in self.scanned.items()}
-
 
 async def look_up_past(  # noqa: PLR0913 - what blocks of the past are matched against
     commit: ChainCommit,
     scan_ids: Sequence[str],
-    blocks: Sequence[ScannedBlock],
+    moved: Moved,
     chain: Chain,
     assets: Mapping[bytes, matching.AssetFacts],
     now: datetime,
 ) -> Past | None:
     """Look everything up that matters to these blocks; None where they hold nothing that these scans look for."""
-    scanned = await commit.scanned(scan_ids, matching.addresses(blocks))
+    blocks = moved.blocks
+    scanned = await commit.scanned(scan_ids, matching.addresses(blocks) | _spent(blocks))
     if not scanned:
         return None
     covered = await commit.covered()
     assets = {asset: facts for asset, facts in assets.items() if asset in covered}
-    watches = {address: found.watch for address, found in scanned.items()}
-    sightings = [sighting for block in blocks for sighting in matching.sightings(block, chain.caip2, watches)]
-    paid = {transaction.hash for block in blocks for transaction in block.transactions if transaction.sender in watches}
+    watches = {**_bearers(moved, scanned), **{address: found.watch for address, found in scanned.items()}}
+    found = {block.ref.hash: _found(block, chain.caip2, watches, scanned) for block in blocks}
+    sightings = [one.sighting for some in found.values() for one in some]
+    paid = {transaction.hash for block in blocks for transaction in block.transactions if transaction.sender in scanned}
+    paid |= {sighting.movement.transaction.hash for sighting in sightings if sighting.movement.spent}
     hashes = paid | {sighting.movement.transaction.hash for sighting in sightings}
     told = await commit.by_hash(hashes)
     uids = {record.uid for record in told}
@@ -63,7 +77,38 @@ async def look_up_past(  # noqa: PLR0913 - what blocks of the past are matched a
         if sighting.uid not in uids and sighting.movement.asset in assets
     }
     asset_ids = await commit.asset_ids(needed, now) if needed else {}
-    return Past(chain, assets, scanned, told, await commit.fees_counted(hashes), asset_ids)
+    return Past(chain, assets, watches, found, paid, told, await commit.fees_counted(hashes), asset_ids)
+
+
+def _spent(blocks: Sequence[ScannedBlock]) -> set[bytes]:
+    return {script for block in blocks for movement in block.movements for script in movement.spent}
+
+
+def _bearers(moved: Moved, scanned: Mapping[bytes, ScannedWatch]) -> dict[bytes, Watch]:
+    """Return the watches of who bears a transfer that spends from an address that is looked for."""
+    return {
+        movement.sender: watch
+        for block in moved.blocks
+        for movement in block.movements
+        if movement.sender is not None and not scanned.keys().isdisjoint(movement.spent)
+        if (watch := moved.watches.get(movement.sender)) is not None
+    }
+
+
+def _found(
+    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], scanned: Mapping[bytes, ScannedWatch]
+) -> list[Found]:
+    return [
+        Found(block.ref.height, sighting, looked_for)
+        for sighting in matching.sightings(block, caip2, watches)
+        if (looked_for := _looked_for(sighting, scanned))
+    ]
+
+
+def _looked_for(sighting: matching.Sighting, scanned: Mapping[bytes, ScannedWatch]) -> ScannedWatch | None:
+    """Return the watch by which something is looked for: its own, else one that the same account spends from."""
+    spent = sighting.movement.spent if sighting.side.type is TransactionType.TRANSFER else ()
+    return next((scanned[address] for address in (sighting.side.address, *spent) if address in scanned), None)
 
 
 def tell_past(past: Past, blocks: Sequence[ScannedBlock], view: ChainView, book: Book, now: datetime) -> list[Fee]:
@@ -72,10 +117,11 @@ def tell_past(past: Past, blocks: Sequence[ScannedBlock], view: ChainView, book:
     fees: list[Fee] = []
     for block in blocks:
         paid = _paid(past, block)
-        for sighting in matching.sightings(block, past.chain.caip2, past.watches):
+        for found in past.found[block.ref.hash]:
+            sighting = found.sighting
             if book.has(sighting.uid) or sighting.movement.asset not in past.assets:
                 continue
-            newborn = _newborn(past, sighting, block.ref.height, now)
+            newborn = _newborn(past, found, now)
             fee = paid.get(sighting.movement.transaction.hash)
             book.apply(newborn, matching.inclusion(newborn, block, sighting.movement, fee, None, view))
         fees += [fee for fee in paid.values() if past.counted.get(fee.tx_hash) is None]
@@ -83,18 +129,22 @@ def tell_past(past: Past, blocks: Sequence[ScannedBlock], view: ChainView, book:
 
 
 def _paid(past: Past, block: ScannedBlock) -> dict[bytes, Fee]:
-    """Return what the watched senders of a block paid; what is counted in a record already stays so."""
+    """Return what is looked for of fees in a block; what is counted in a record already stays so."""
     hashes = {transaction.hash for transaction in block.transactions}
     records = [record for record in past.told if record.subject.tx_hash in hashes]
     fees = matching.fees(block, past.chain.caip2, past.watches, (), records, past.assets)
-    return {tx_hash: replace(fee, counted_in=past.counted.get(tx_hash) or fee.counted_in) for tx_hash, fee in fees.items()}
+    return {
+        tx_hash: replace(fee, counted_in=past.counted.get(tx_hash) or fee.counted_in)
+        for tx_hash, fee in fees.items()
+        if tx_hash in past.paid
+    }
 
 
-def _newborn(past: Past, sighting: matching.Sighting, height: int, now: datetime) -> Transaction:
+def _newborn(past: Past, found: Found, now: datetime) -> Transaction:
     """Return the record of something below the cursor: history, or told late where its watch reaches down to it."""
-    key = matching.asset_key(sighting, past.assets)
-    newborn = matching.newborn(sighting, past.chain, key, past.asset_ids[key], now)
-    scanned = past.scanned[sighting.side.address]
-    if scanned.late and height >= scanned.watch.watched_from:
+    key = matching.asset_key(found.sighting, past.assets)
+    newborn = matching.newborn(found.sighting, past.chain, key, past.asset_ids[key], now)
+    scanned = found.scanned
+    if scanned.late and found.height >= scanned.watch.watched_from:
         return newborn
     return replace(newborn, historical_until=scanned.watch.watched_from, silent=not scanned.notify)

@@ -1,13 +1,14 @@
 """What the database knows of newly appended blocks: read once for all of them, under the chain's lock."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from chainbell.domain.block import Block, ChainTransaction, Movement, ScannedBlock
+from chainbell.domain.errors import NodeError
 from chainbell.domain.transaction import Chain
-from chainbell.domain.utxo import Lacking, UtxoBlock
+from chainbell.domain.utxo import Lacking, UtxoBlock, UtxoTransaction
 from chainbell.domain.watch import Watch
 from chainbell.tracker import matching
 from chainbell.tracker.inclusion import Known
@@ -31,6 +32,8 @@ class Moved:
 
     blocks: Sequence[ScannedBlock]
     spending: Sequence[Spending] = ()
+    watches: Mapping[bytes, Watch] = field(default_factory=dict)
+    """Those on either side of it, where that had to be known already."""
 
 
 class Matcher(Protocol):
@@ -108,7 +111,7 @@ class UtxoMatcher:
     ) -> Found | Lacking:
         """Look everything up that matters to these blocks; `Lacking` where more of them must be read first."""
         raw = [block for block in blocks if isinstance(block, UtxoBlock)]
-        ours = await look_up_ours(commit, [transaction for block in raw for transaction in block.transactions], now)
+        ours = await look_up_ours(commit, _transactions(raw), now)
         if isinstance(ours, Lacking):
             return ours
         assets = await covered_assets(commit, assets)
@@ -119,8 +122,7 @@ class UtxoMatcher:
     async def read_past(self, commit: ChainCommit, blocks: Sequence[Block], now: datetime) -> Moved | Lacking:
         """Return what moved in blocks below the cursor, as far as it can concern us."""
         raw = [block for block in blocks if isinstance(block, UtxoBlock)]
-        transactions = [transaction for block in raw for transaction in block.transactions]
-        ours = await look_up_ours(commit, transactions, now, past=True)
+        ours = await look_up_ours(commit, _transactions(raw), now, past=True)
         return ours if isinstance(ours, Lacking) else self._interpreted(raw, ours)
 
     def _interpreted(self, raw: Sequence[UtxoBlock], ours: Ours) -> Moved:
@@ -129,7 +131,18 @@ class UtxoMatcher:
             found = [one for one in (interpret(t, ours, self._maturities) for t in block.transactions) if one]
             scanned.append(ScannedBlock(block.ref, block.timestamp, transactions_of(found), movements_of(found)))
             spending.append(spending_of(found, block.ref.height))
-        return Moved(scanned, spending)
+        return Moved(scanned, spending, ours.watches)
+
+
+def _transactions(blocks: Sequence[UtxoBlock]) -> list[UtxoTransaction]:
+    """Return the transactions of linked blocks. Raises `NodeError` where two of the blocks have the same one."""
+    found = {transaction.hash: transaction for block in blocks for transaction in block.transactions}
+    if len(found) < sum(len(block.transactions) for block in blocks):
+        message = (
+            f"two of the blocks {blocks[0].ref.height} to {blocks[-1].ref.height} hold one transaction: no chain can"
+        )
+        raise NodeError(message)
+    return list(found.values())
 
 
 async def known_of(  # noqa: PLR0913 - what is known, and what it is known of

@@ -19,13 +19,17 @@ async def look_up_ours(
     In the past, and for addresses whose older outputs are not known yet, spends are found by the scripts that they reveal.
     """
     ordinary = [transaction for transaction in transactions if transaction.making is Making.ORDINARY]
-    if any(transaction.revealed is None for transaction in ordinary) and (past or await commit.has_unseeded()):
+    reveals = all(transaction.revealed is not None for transaction in ordinary)
+    if past and not reveals:
         return Lacking(frozenset(), revealed=True)
     spends = await commit.known_spends({spent for transaction in transactions for spent in transaction.outpoints})
-    watches, owned = await _watched(commit, transactions, spends.owned, now)
     waiting = await _waiting(commit, transactions, spends.claims)
     told_before = {record.subject.tx_hash for record in waiting}
-    owned = {**await commit.spent_by(told_before), **owned} if told_before else owned
+    spent_before = await commit.spent_by(told_before) if told_before else {}
+    watches, owned = await _watched(commit, transactions, {**spent_before, **spends.owned}, now)
+    # Asked behind: a window that a hit has just widened may have brought addresses whose older outputs nobody knows.
+    if not reveals and await commit.has_unseeded():
+        return Lacking(frozenset(), revealed=True)
     matched = [one for one in ordinary if one.hash in told_before or concerns(one, watches, owned)]
     if lacking := frozenset(transaction.hash for transaction in matched if _is_unread(transaction, owned)):
         return Lacking(lacking)

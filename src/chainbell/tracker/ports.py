@@ -125,8 +125,8 @@ class ChainCommit(Protocol):
         """Return the tracked transactions in no block that spend an output of these."""
         ...
 
-    async def claiming(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
-        """Return which of these transactions have their inputs in the ledger."""
+    async def claimed_by(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, Collection[bytes]]:
+        """Return the outpoints that these transactions spend, of those whose inputs the ledger has."""
         ...
 
     async def taken_back(self) -> Collection[bytes]:

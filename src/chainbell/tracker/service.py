@@ -168,7 +168,7 @@ class Tracker:
             if isinstance(read, Lacking):
                 raise _LacksFactsError(read)
             await commit.save_spending(read.spending)
-            past = await look_up_past(commit, window.scan_ids, read.blocks, standing.chain, self._assets, now)
+            past = await look_up_past(commit, window.scan_ids, read, standing.chain, self._assets, now)
             events = 0 if past is None else await self._tell_past(commit, past, read.blocks, standing, now)
             reached(Checkpoint.SCAN_WRITTEN)
         reached(Checkpoint.SCAN_COMMITTED)

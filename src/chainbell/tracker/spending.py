@@ -79,12 +79,15 @@ def concerns(transaction: UtxoTransaction, watches: Mapping[bytes, Watch], owned
 
 
 def _spendable(transaction: UtxoTransaction, owned: Mapping[bytes, Prevout]) -> list[tuple[bytes, ...]]:
-    """Return for each input the scripts that it may spend from: the one that is known, else those that it reveals."""
+    """Return for each input the scripts that it may spend from: the one that is known, else those that it reveals.
+
+    What our ledger has from blocks that were checked counts for more than what a node says of it.
+    """
     nothing: tuple[None, ...] = (None,) * len(transaction.outpoints)
     revealed = transaction.revealed or ((),) * len(transaction.outpoints)
     found = []
     for spent, prevout, candidates in zip(transaction.outpoints, transaction.prevouts or nothing, revealed, strict=True):
-        known = prevout or owned.get(spent)
+        known = owned.get(spent) or prevout
         found.append(candidates if known is None else (known.script,))
     return found
 
@@ -108,15 +111,27 @@ class _Reading:
         self._told = told
         nothing: tuple[None, ...] = (None,) * len(transaction.outpoints)
         self._prevouts = [
-            prevout or ours.owned.get(spent)
+            ours.owned.get(spent) or prevout
             for spent, prevout in zip(transaction.outpoints, transaction.prevouts or nothing, strict=True)
         ]
+        self._told_owners = {record.subject.address: record.subject.account_id for record in self._told_transfers}
         scripts = _spendable(transaction, ours.owned)
-        self._spent = [next((script for script in found if script in ours.watches), None) for found in scripts]
+        self._spent = [next((script for script in found if self._owner(script)), None) for found in scripts]
         self._payers: dict[str, bytes] = {}
         for script in self._spent:
-            if script is not None:
-                self._payers.setdefault(ours.watches[script].account_id, script)
+            if script is not None and (owner := self._owner(script)):
+                self._payers.setdefault(owner, script)
+
+    @property
+    def _told_transfers(self) -> list[Transaction]:
+        return [record for record in self._told if record.subject.type is TransactionType.TRANSFER]
+
+    def _owner(self, script: bytes) -> str | None:
+        """Return the account that a script belongs to here: as this transaction told it, though the watch ended or moved."""
+        told = self._told_owners.get(script)
+        if told is None and (watch := self._watches.get(script)):
+            return watch.account_id
+        return told
 
     @property
     def _sole_payer(self) -> bytes | None:
@@ -171,16 +186,16 @@ class _Reading:
 
         A net amount that was told holds its account's share already, whoever owns the other inputs by now.
         """
-        told = [record for record in self._told if record.subject.type is TransactionType.TRANSFER]
-        single = min((record for record in told if record.subject.position != SPEND), key=_position, default=None)
-        if single is not None:
-            return single.subject.address
+        told = self._told_transfers
+        owing = [record for record in told if record.subject.position != SPEND or record.fee is not None]
+        if owing:
+            return min(owing, key=_position).subject.address
         return None if any(record.amount for record in told) else self._sole_payer
 
     def _movements(self, on_chain: ChainTransaction) -> list[Movement]:
         senders = self._senders()
         leaving = [
-            Movement(on_chain, COIN, amount, address, recipient, None, position, None, senders)
+            Movement(on_chain, COIN, amount, address, recipient, None, position, None, senders, self._spent_with(address))
             for address, position, recipient, amount in self._leaving()
         ]
         first = senders[0] if senders else None
@@ -189,6 +204,10 @@ class _Reading:
             for index, script, amount in self._arriving()
         ]
         return leaving + arriving
+
+    def _spent_with(self, address: bytes) -> tuple[bytes, ...]:
+        owner = self._owner(address)
+        return tuple(dict.fromkeys(script for script in self._spent if script is not None and self._owner(script) == owner))
 
     def _senders(self) -> tuple[bytes | None, ...]:
         if self._transaction.making is not Making.ORDINARY:
@@ -220,7 +239,7 @@ class _Reading:
         What left was decided by the addresses known at the account's first sight of the transaction; told again, it is
         the same. Where single outputs left, one account owned all that was spent, and no other has a share.
         """
-        transfers = [record for record in self._told if record.subject.type is TransactionType.TRANSFER]
+        transfers = self._told_transfers
         found = [
             (record.subject.address, record.subject.position or 0, record.counterparty, record.amount)
             for record in transfers
@@ -245,15 +264,9 @@ class _Reading:
 
     def _net(self, account_id: str) -> int:
         """Return what an account put in more than it got back as change, where others put in too; never below 0."""
-        spent = sum(
-            prevout.amount
-            for prevout in self._prevouts
-            if prevout and (watch := self._watches.get(prevout.script)) and watch.account_id == account_id
-        )
+        spent = sum(prevout.amount for prevout in self._prevouts if prevout and self._owner(prevout.script) == account_id)
         back = sum(
-            amount
-            for script, amount in self._outputs()
-            if (watch := self._watches.get(script)) and watch.account_id == account_id and self._is_change(script)
+            amount for script, amount in self._outputs() if self._owner(script) == account_id and self._is_change(script)
         )
         return max(0, spent - back)
 
