@@ -118,11 +118,9 @@ async def test_a_transfer_is_found_in_the_past_by_any_address_that_it_spends_fro
 ) -> None:
     """It bears the first of them, whose own past nobody asked for: what that one spent alone stays untold."""
     one, two = await bitcoind.new_address(), await bitcoind.new_address()
-    alone, first, second = [await own(bitcoind, address) for address in (one, await bitcoind.new_address(), two)]
+    alone, second = [await own(bitcoind, address) for address in (one, two)]
     before = await pay(bitcoind, alone, (one, COIN - FEE))
-    await bitcoind.mine()
-    first = next(coin for coin in await bitcoind.coins() if coin.txid == before)
-    both = await bitcoind.raw_transaction([first, second], [(await abroad(bitcoind), 2 * COIN - 2 * FEE)])
+    both = await bitcoind.raw_transaction([(before, 0), second], [(await abroad(bitcoind), 2 * COIN - 2 * FEE)])
     await bitcoind.mine(4)
     async with at_home(bitcoind, database_url) as home:
         await home.watch(one)
@@ -184,6 +182,23 @@ async def test_our_own_ledger_counts_for_more_than_the_word_of_a_node(bitcoind: 
         assert balance is not None
         assert balance.amount == 0
         assert [record[0] for record in await told(home, txid)] == ["TRANSFER"]
+
+
+async def test_an_owner_who_registers_while_it_waits_is_told_by_the_block(bitcoind: Bitcoind, database_url: str) -> None:
+    """What a waiting transaction spends was told by the node when it came: no other output of the newcomer is known yet."""
+    one, two = await bitcoind.new_address("bech32m"), await bitcoind.new_address("bech32m")
+    first, second = await own(bitcoind, one), await own(bitcoind, two)
+    async with unseeded(bitcoind, database_url) as (home, _gate), following_utxo(home):
+        await started(home)
+        await home.watch(one)
+        outputs = [(await abroad(bitcoind), COIN), (await home.watched_address(), COIN - FEE)]
+        txid = await bitcoind.raw_transaction([first, second], outputs)
+        await home.tells(txid, "created", "processing", type_="transfer")
+        (other,) = await home.fetch("insert into accounts (mode, name) values ('test', 'other') returning id")
+        await home.watch(two, account=str(other["id"]))
+        await bitcoind.mine(3)
+        await caught_up(home)
+        assert [record[0] for record in await told(home, txid)] == ["DEPOSIT", "TRANSFER", "TRANSFER"]
 
 
 async def test_one_transaction_in_two_blocks_of_a_commit_is_refused(bitcoind: Bitcoind, database_url: str) -> None:
