@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from chainbell.app.hearing import HeardNodes
 from chainbell.app.node_reports import NodeReporter
 from chainbell.config.chains import load_chains
 from chainbell.domain.address import parse_address
@@ -40,7 +41,7 @@ from chainbell.watcher.back_scan import BackScanner
 from chainbell.watcher.follower import Follower
 from chainbell.watcher.mempool import MempoolFollower
 from chainbell.watcher.seeding import Seeder
-from tests.bitcoin import Coin, Litecoind, UtxoDaemon
+from tests.bitcoin import COIN, Coin, Litecoind, UtxoDaemon
 from tests.books import Books, running, started, until
 
 __all__ = [
@@ -98,17 +99,17 @@ class UtxoHouse(Books):
         mempool = MempoolFollower(self.definition, self.pool, tracker, leading=leading, wake=self.mempool_wake, clock=now)
         scans = ScanStore(self.database)
         states = NodeStates(self.database)
+        endpoint = Endpoint(name="hints", url=self.node.url, zmq=tuple(self.zmq))
+        hints = ZmqHints(endpoint, self.wake, self.mempool_wake) if self.zmq else None
+        heard = HeardNodes(self.pool, [hints, *[None] * (len(self.pool.statuses()) - 1)], now)
         parts: list[Part] = [
             follower.run,
             mempool.run,
             BackScanner(self.definition, self.pool, scans, tracker, leading=leading, clock=now).run,
             Seeder(self.definition, self.pool, SeedStore(self.database), leading=leading, clock=now).run,
-            NodeReporter(self.definition.name, self.pool, states, follower=follower._identity, clock=now).run,
+            NodeReporter(self.definition.name, heard, states, follower=follower._identity, clock=now).run,
         ]
-        if self.zmq:
-            endpoint = Endpoint(name="hints", url=self.node.url, zmq=tuple(self.zmq))
-            parts.append(ZmqHints(endpoint, self.wake, self.mempool_wake).run)
-        return parts
+        return parts if hints is None else [*parts, hints.run]
 
     async def watch(
         self,
@@ -230,6 +231,16 @@ async def caught_up(home: UtxoHouse) -> None:
     await until(at_tip, "the cursor is the node's tip")
 
 
+async def seeded(home: UtxoHouse) -> None:
+    """Wait until older outputs of every address are known: from then on spends are found by their outpoints alone."""
+
+    async def all_are() -> bool:
+        (row,) = await home.fetch("select count(*) from addresses where outgoing_from is null and removed_at is null")
+        return bool(row["count"] == 0)
+
+    await until(all_are, "every address is seeded")
+
+
 @asynccontextmanager
 async def at_home(node: UtxoDaemon, url: str, **changes: Any) -> AsyncIterator[UtxoHouse]:
     """Follow a node's chain from its tip on."""
@@ -244,6 +255,24 @@ async def pay(
     """Spend a coin into these outputs; the txid, or the bytes if it shall not be sent."""
     options: dict[str, Any] = {} if sequence is None else {"sequence": sequence}
     return await node.raw_transaction([coin], outputs, send=send, **options)
+
+
+async def told(home: UtxoHouse, txid: str) -> list[tuple[Any, ...]]:
+    """Return type, position, status and fee of every record of a transaction."""
+    rows = await home.fetch(
+        "select type, position, status, fee from transactions where tx_hash = $1 order by type, position",
+        bytes.fromhex(txid),
+    )
+    return [tuple(row) for row in rows]
+
+
+async def own(node: UtxoDaemon, address: str, amount: int = COIN) -> Coin:
+    """Pay an address, and return the coin, which the wallet spends in nothing else."""
+    await node.send(address, amount)
+    await node.mine()
+    (coin,) = [coin for coin in await node.coins() if coin.address == address]
+    await node.rpc("lockunspent", False, [{"txid": coin.txid, "vout": coin.vout}])
+    return coin
 
 
 async def abroad(node: UtxoDaemon) -> str:

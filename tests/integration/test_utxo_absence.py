@@ -98,6 +98,37 @@ async def test_a_node_that_never_showed_it_says_nothing_of_its_absence(another: 
         assert await home.story(txid) == [*WAITS]
 
 
+async def test_who_knows_only_the_header_of_a_block_never_showed_what_is_in_it(another: Starter, database_url: str) -> None:
+    """A node of another branch says nothing of the absence of what was in a branch that it heard of, and never followed."""
+    first, second = await another(Bitcoind()), await another(Bitcoind())
+    await first.fund(2)
+    await first.connect(second)
+    await first.disconnect(second)
+    async with at_home(first, database_url, others=[second], drop_after_seconds=1) as home:
+        txid = await first.send(await home.watched_address(), COIN)
+        await home.tells(txid, *WAITS)
+        (block,) = await first.mine()
+        await home.tells(txid, *WAITS, "awaiting_confirmation")
+        await second.rpc("submitheader", await first.rpc("getblockheader", block, False))
+        await second.mine(2)
+        await first.stop()
+        await home.tells(txid, *WAITS, "awaiting_confirmation", "pending")
+        await evaluated(home, 2)
+        assert await home.story(txid) == [*WAITS, "awaiting_confirmation", "pending"]
+
+
+async def test_a_node_is_the_same_whatever_it_is_called(bitcoind: Bitcoind, database_url: str) -> None:
+    """What was pending is dropped also where its node has another name, and another rank, since a restart."""
+    async with utxo_house(bitcoind, database_url, drop_after_seconds=1) as home, following_utxo(home):
+        await started(home)
+        txid = await bitcoind.send(await home.watched_address(), COIN)
+        await home.tells(txid, *WAITS)
+    await bitcoind.lose_mempool()
+    urls = ["http://127.0.0.1:9", bitcoind.url]
+    async with utxo_house(bitcoind, database_url, node_urls=urls, drop_after_seconds=1) as home, following_utxo(home):
+        await home.tells(txid, *WAITS, "dropped")
+
+
 async def test_a_view_counts_only_at_our_cursor(bitcoind: Bitcoind, database_url: str) -> None:
     """A mempool without what was just mined is no news before we have that block; nor is that of another's lease."""
     async with utxo_house(bitcoind, database_url, drop_after_seconds=1) as home:
@@ -259,7 +290,7 @@ async def test_a_success_that_never_left_the_looked_at_pool_waits_again(bitcoind
         tip = await cursor.tip()
         await bitcoind.reorg(3, blocks=0)
         ancestor = await cursor.tip()
-        assert isinstance(await home.tracker().retract(fence, tip, ancestor, now(), cursor.name), Committed)
+        assert isinstance(await home.tracker().retract(fence, tip, ancestor, now(), cursor.place), Committed)
         view = replace(await cursor.mempool([]), arrived=())
         assert await home.tracker().observe(fence, view, now()) == Committed(1)
         assert (await home.story(txid))[-2:] == ["reverted", "pending"]

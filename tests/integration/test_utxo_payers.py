@@ -1,9 +1,7 @@
 """Who pays is known by whatever tells it: our ledger, what was told before, the past; and by a node only then."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +15,7 @@ from chainbell.domain.utxo import Prevout, UtxoBlock, UtxoTransaction, outpoint
 from chainbell.storage.balances import read_balance
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind
-from tests.rpcproxy import Answer, Held, LyingProxy, honest
+from tests.rpcproxy import Answer, LyingProxy, honest
 from tests.utxo_house import (
     FEE,
     UtxoHouse,
@@ -34,29 +32,16 @@ from tests.utxo_house import (
     until,
     utxo_house,
 )
+from tests.utxo_seeding import Gate, behind_a_proxy
 
 PAID_OUT = [("TRANSFER", 0, "SUCCESS", FEE)]
-
-
-@dataclass
-class Gate:
-    """Where scans for older outputs wait."""
-
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    release: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def rule(self, method: str, params: list[Any], answer: Answer) -> Answer | Held:
-        if method != "scantxoutset" or params[0] != "start":
-            return answer
-        self.asked.set()
-        return Held(self.release)
 
 
 @asynccontextmanager
 async def unseeded(node: Bitcoind, url: str) -> AsyncIterator[tuple[UtxoHouse, Gate]]:
     """Open a house whose node answers no scan for older outputs before its gate is released."""
     gate = Gate()
-    async with LyingProxy(node.url) as proxy, utxo_house(node, url, node_urls=[proxy.url]) as home:
+    async with behind_a_proxy(node, url) as (home, proxy):
         proxy.rule = gate.rule
         try:
             yield home, gate
