@@ -20,14 +20,14 @@ async def look_up_ours(
     """
     ordinary = [transaction for transaction in transactions if transaction.making is Making.ORDINARY]
     reveals = all(transaction.revealed is not None for transaction in ordinary)
-    if past and not reveals:
+    if not reveals and (past or await commit.has_unseeded()):
         return Lacking(frozenset(), revealed=True)
     spends = await commit.known_spends({spent for transaction in transactions for spent in transaction.outpoints})
     waiting = await _waiting(commit, transactions, spends.claims)
     told_before = {record.subject.tx_hash for record in waiting}
     spent_before = await commit.spent_by(told_before) if told_before else {}
     watches, owned = await _watched(commit, transactions, {**spent_before, **spends.owned}, now)
-    # Asked behind: a window that a hit has just widened may have brought addresses whose older outputs nobody knows.
+    # Asked again: a window that a hit has just widened may have brought addresses whose older outputs nobody knows.
     if not reveals and await commit.has_unseeded():
         return Lacking(frozenset(), revealed=True)
     matched = [one for one in ordinary if one.hash in told_before or concerns(one, watches, owned)]
