@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.bitcoin import Bitcoind, Litecoind
 from tests.command import Ended, chainbell
 from tests.fixtures_nodes import Starter
 from tests.nodes import Anvil
-from tests.rpcproxy import ErrorObject, LyingProxy
+from tests.rpcproxy import Answer, ErrorObject, Fault, LyingProxy, NotJson
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -158,6 +159,66 @@ async def test_a_node_that_answers_nonsense_is_judged_all_the_same(lying_proxy: 
     lying_proxy.rule = lambda method, params, answer: {"result": ["nonsense", None, {}]}
     (found,) = await findings(tmp_path, code=1, anvil=lying_proxy.url)
     assert found["chain"]["state"] == "unusable"
+
+
+async def test_only_the_publisher_that_is_named_counts(another: Starter, tmp_path: Path) -> None:
+    """A topic that a node publishes elsewhere than at the publisher in its URL does not reach us, and is not claimed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        elsewhere = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    node = await another(Bitcoind(zmq=("hashblock",), args=(f"-zmqpubrawtx={elsewhere}",)))
+    (found,) = await findings(tmp_path, bitcoin_regtest=f"{node.url}?zmq={node.zmq_url}")
+    assert found["zmq"]["state"] == "limited"
+    assert found["zmq"]["found"].startswith("connected to hashblock, ")
+    assert "it publishes rawtx at another address" in found["zmq"]["loses"]
+    (both,) = await findings(tmp_path, bitcoin_regtest=f"{node.url}?zmq={node.zmq_url}%2C{elsewhere}")
+    assert both["zmq"]["found"].startswith("connected to hashblock, rawtx, ")
+    assert both["zmq"]["state"] == "ok"
+
+
+async def test_a_node_that_takes_no_payments_from_its_peers(another: Starter, tmp_path: Path) -> None:
+    """A mempool that holds what is sent through the node alone is limited, and it is said why."""
+    node = await another(Bitcoind(args=("-blocksonly=1",)))
+    (found,) = await findings(tmp_path, bitcoin_regtest=node.url)
+    assert found["mempool"]["state"] == "limited"
+    assert "takes none from its peers (blocksonly)" in found["mempool"]["found"]
+    assert "without blocksonly=1" in found["mempool"]["loses"]
+
+
+async def test_a_node_that_may_not_be_asked_everything(another: Starter, tmp_path: Path) -> None:
+    """A whitelist without a method that following needs makes a node unusable; without one for the rest it says less."""
+    node = await another(Bitcoind())
+    await node.mine()
+    needed = (
+        "getblockcount,getblockchaininfo,getblockhash,getbestblockhash,getblockheader,getblock,"
+        "getmempoolinfo,getrawtransaction,gettxout"
+    )
+    await node.restart(f"-rpcwhitelist=test:stop,{needed}")
+    (lacking,) = await findings(tmp_path, code=1, bitcoin_regtest=node.url)
+    assert lacking["blocks"]["state"] == "unusable"
+    assert "rpcwhitelist (asked for getrawmempool)" in lacking["blocks"]["found"]
+    await node.restart(f"-rpcwhitelist=test:stop,{needed},getrawmempool")
+    (found,) = await findings(tmp_path, bitcoin_regtest=node.url)
+    assert found["blocks"]["state"] == "ok"
+    assert found["txindex"]["state"] == "unknown"
+    assert "rpcwhitelist" in found["txindex"]["found"]
+    assert found["scantxoutset"]["state"] == "limited"
+
+
+async def test_a_number_that_is_none_ends_nothing(another: Starter, tmp_path: Path) -> None:
+    """A node that answers a number with an endless exponent answers badly, and the command ends with its table."""
+    node = await another(Bitcoind())
+    await node.mine()
+
+    def rule(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
+        number = "1e-99999999999999999999"
+        body = f'{{"result": {{"relayfee": {number}}}, "error": null, "id": {answer["id"]}}}'
+        return NotJson(body) if method == "getnetworkinfo" else answer
+
+    async with LyingProxy(node.url, rule=rule) as proxy:
+        (found,) = await findings(tmp_path, bitcoin_regtest=proxy.url)
+    assert found["version"]["state"] == "unknown"
+    assert "not JSON (InvalidOperation)" in found["version"]["found"]
+    assert found["blocks"]["state"] == found["mempool"]["state"] == "ok"
 
 
 async def test_no_nodes(tmp_path: Path) -> None:

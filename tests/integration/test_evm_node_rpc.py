@@ -15,6 +15,7 @@ from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import (
     BadAnswerError,
     BatchTooLargeError,
+    CutOffError,
     NodeTimeoutError,
     NodeUnreachableError,
     RateLimitedError,
@@ -87,7 +88,9 @@ async def test_calls_and_batches_are_answered(rpc: Rpc, anvil: Anvil) -> None:
         (HttpStatus(502), NodeUnreachableError),
         (HttpStatus(401), NodeUnreachableError),
         (HttpStatus(307), NodeUnreachableError),
-        (DropConnection(), NodeUnreachableError),
+        (DropConnection(), CutOffError),
+        (HttpStatus(504), CutOffError),
+        (HttpStatus(524), CutOffError),
         (TruncatedBody(), BadAnswerError),
         (TruncatedBody(keep=0), BadAnswerError),
         (NotJson(), BadAnswerError),

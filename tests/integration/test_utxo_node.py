@@ -11,32 +11,23 @@ import pytest
 
 from chainbell.config.chains import load_chains
 from chainbell.domain.chain import BlockRef, Capability, ChainDefinition
-from chainbell.domain.errors import NodeBehindError, NodeError, TooMuchAskedError
+from chainbell.domain.errors import NodeBehindError, NodeError
 from chainbell.domain.node import NodeState, Tip
 from chainbell.domain.utxo import Lacking, Making, UtxoBlock
-from chainbell.nodes.answers import Dialect
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import (
     BadAnswerError,
-    BatchTooLargeError,
     LacksCapabilityError,
-    NodeStartingError,
-    NodeUnreachableError,
     NoUsableNodeError,
     PrunedError,
     RpcError,
-    ScanBusyError,
     WrongChainError,
 )
 from chainbell.nodes.open_nodes import open_utxo_nodes
 from chainbell.nodes.pool import NodePool, Surroundings
-from chainbell.nodes.rpc import Rpc
-from chainbell.nodes.utxo.blocks import Format
-from chainbell.nodes.utxo.node import UtxoNode
-from chainbell.nodes.utxo.unspents import UnspentScanner
 from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon
 from tests.fixtures_nodes import Starter
-from tests.rpcproxy import Answer, DropConnection, ErrorObject, Fault, HttpStatus, LyingProxy
+from tests.rpcproxy import Answer, ErrorObject, Fault, LyingProxy
 from tests.utxo_reading import reading
 
 DAEMONS = pytest.mark.parametrize("daemon", [Bitcoind, Litecoind])
@@ -262,81 +253,26 @@ async def test_unspent_outputs_of_scripts(another: Starter, daemon: type[UtxoDae
         assert (await reader.unspents([])).unspents == ()
 
 
-async def test_another_scan_is_in_the_way(bitcoind: Bitcoind) -> None:
-    """A node that scans for somebody else says so in words."""
-    fault: dict[str, Answer | Fault] = {}
-
-    def rule(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
-        return fault.get(method, answer)
-
-    async with LyingProxy(bitcoind.url, rule=rule) as proxy, reading(proxy.url) as reader:
-        # The words of bitcoind's rpc/blockchain.cpp: a scan of a chain this small is over before a second one begins.
-        fault["scantxoutset"] = ErrorObject(-8, 'Scan already in progress, use action "abort" or "status"')
-        with pytest.raises(ScanBusyError, match=r"node the node scans .* for somebody else"):
-            await reader.unspents([b"\x51"])
-
-
-async def test_a_scan_has_a_limit_of_its_own(bitcoind: Bitcoind) -> None:
-    """What is unspent may be larger than any other answer, for one script most; beyond its limit less is to be asked."""
-    address, other = await bitcoind.new_address(), await bitcoind.new_address()
-    for _ in range(6):
-        await bitcoind.send(address, 5_000_000)
-    await bitcoind.mine()
-    scripts = [await bitcoind.script(each) for each in (address, other)]
-    rpc = Rpc(Endpoint("the node", bitcoind.url), timeout=20, max_bytes=1_000, dialect=Dialect.BITCOIN)
-    node = UtxoNode(rpc, Format())
-    try:
-        with pytest.raises(BatchTooLargeError, match="more than 1000 bytes"):
-            await rpc.call("getblock", [await bitcoind.block_hash(await bitcoind.height()), 2])
-        assert len((await node.unspents(scripts)).unspents) == 6
-        scanner = UnspentScanner("the node", rpc.call, node.header, most_bytes=1_000, most_bytes_of_one=2**20)
-        with pytest.raises(TooMuchAskedError, match="more than 1000 bytes"):
-            await scanner.scan(scripts)
-        assert len((await scanner.scan(scripts[:1])).unspents) == 6
-    finally:
-        await rpc.close()
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind"),
-    [
-        (ErrorObject(-7, "Out of memory"), TooMuchAskedError),
-        (ErrorObject(-1, "response size exceeded"), TooMuchAskedError),
-        (HttpStatus(413), TooMuchAskedError),
-        (ErrorObject(-32601, "Method not found"), RpcError),
-        (ErrorObject(-28, "Loading block index"), NodeStartingError),
-        (HttpStatus(502), NodeUnreachableError),
-        (DropConnection(), NodeUnreachableError),
-    ],
-)
-async def test_what_less_may_heal(bitcoind: Bitcoind, fault: Fault, kind: type[NodeError]) -> None:
-    """A scan fails as too much where a smaller one may not; not where the node is down, or has no such method."""
-    async with LyingProxy(bitcoind.url) as proxy, reading(proxy.url) as reader:
-        proxy.rule = lambda method, _params, answer: fault if method == "scantxoutset" else answer
-        with pytest.raises(kind) as caught:
-            await reader.unspents([b"\x51", b"\x52"])
-        assert type(caught.value) is kind
-
-
-async def test_a_cancelled_scan_is_aborted(bitcoind: Bitcoind) -> None:
-    """Whoever stops waiting for a scan has the node stop it."""
-    asked = asyncio.Event()
-    actions: list[str] = []
-
-    def rule(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
-        if method == "scantxoutset":
-            actions.append(params[0])
-            asked.set()
-        return answer
-
-    async with LyingProxy(bitcoind.url, rule=rule) as proxy, reading(proxy.url) as reader:
-        scan = asyncio.create_task(reader.unspents([b"\x51"]))
-        async with asyncio.timeout(WAIT):
-            await asked.wait()
-        scan.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await scan
-        assert actions == ["start", "abort"]
+@pytest.mark.parametrize("lacking", ["getmempoolinfo", "getrawmempool", "gettxout", "getrawtransaction", "getblock"])
+async def test_a_node_that_may_not_be_asked_everything_says_what(another: Starter, lacking: str) -> None:
+    """A node whose whitelist lacks what is needed proves nothing, and says which method that is; with all it is read."""
+    node = await another(Bitcoind())
+    await node.fund()
+    needed = {
+        *("getblockchaininfo", "getblockhash", "getbestblockhash", "getblockheader", "getblock"),
+        *("getmempoolinfo", "getrawmempool", "gettxout", "getrawtransaction"),
+    }
+    for refused in (lacking, None):
+        await node.restart(f"-rpcwhitelist=test:getblockcount,stop,{','.join(sorted(needed - {refused}))}")
+        async with reading(node.url) as reader:
+            await reader.identify()
+            if refused is None:
+                await reader.prove(PROMISED)
+                continue
+            with pytest.raises(LacksCapabilityError, match=rf"rpcwhitelist \(asked for {refused}\)\. So it lacks"):
+                await reader.prove(PROMISED)
+            if refused != "getblock":
+                await reader.prove({Capability.COIN})
 
 
 async def test_both_chains_of_a_fork(another: Starter) -> None:

@@ -34,7 +34,7 @@ async def test_a_view(another: Starter, daemon: type[UtxoDaemon]) -> None:
     await node.fund(3)
     async with reading(node.url) as reader:
         empty = await reader.mempool(frozenset())
-        assert (empty.node, empty.arrived, list(empty.present), empty.loaded) == ("the node", (), [], True)
+        assert (empty.node, empty.arrived, list(empty.present), empty.loaded) == (reader.place, (), [], True)
         txids = await chained(node, 6)
         view = await reader.mempool(empty.present)
         assert view.tip.hex() == await node.block_hash()

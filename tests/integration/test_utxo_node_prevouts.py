@@ -8,6 +8,7 @@ import pytest
 
 from chainbell.domain.chain import Capability
 from chainbell.domain.utxo import Lacking, Making, Prevout, UtxoBlock, UtxoTransaction, outpoint
+from chainbell.nodes.errors import BadAnswerError
 from tests.bitcoin import Bitcoind, Litecoind, UtxoDaemon, satoshis
 from tests.fixtures_nodes import Starter
 from tests.rpcproxy import Answer, ErrorObject, Fault, LyingProxy
@@ -146,6 +147,56 @@ async def test_a_block_without_undo_data_is_no_rule(another: Starter, error: int
         asked = proxy.calls["getrawtransaction"]
         await reader.complete(blocks, every(blocks))
         assert proxy.calls["getrawtransaction"] - asked <= len(txids), "each is asked for once"
+
+
+async def test_amounts_that_no_transaction_can_have(another: Starter) -> None:
+    """What a node says of prevouts is its mere word: a transaction that makes more than it spends is named, and refused."""
+    node = await another(Bitcoind())
+    await node.fund(3)
+    txid = await node.send(await node.new_address(), 5_000_000)
+    told: float = 0.0
+
+    def rule(method: str, params: list[Any], answer: Answer) -> Answer | Fault:
+        lied: Any = answer["result"]
+        if method == "gettxout" and lied is not None:
+            return {**answer, "result": {**lied, "value": told}}
+        if method == "getrawtransaction" and params[1] == 2:
+            spent = [{**each, "prevout": {**each["prevout"], "value": told}} for each in lied["vin"]]
+            return {**answer, "result": {**lied, "vin": spent}}
+        return answer
+
+    async with LyingProxy(node.url, rule=rule) as proxy, reading(proxy.url) as reader:
+        view = await reader.mempool(frozenset())
+        (transaction,) = view.arrived
+        assert len(transaction.outpoints) == 1
+        made = sum(transaction.amounts)
+        refused = rf"node the node: by what it says of its inputs, transaction {txid} makes {{}} more in base units"
+        for lie, more in ((0.00000001, made - 1), ((made - 1) / 10**8, 1)):
+            told = lie
+            with pytest.raises(BadAnswerError, match=refused.format(more)):
+                await reader.complete_view(view, Lacking(frozenset({transaction.hash})))
+        told = made / 10**8
+        (done,) = (await reader.complete_view(view, Lacking(frozenset({transaction.hash})))).arrived
+        assert sum(each.amount for each in done.prevouts or () if each is not None) == made
+        await node.mine()
+        blocks = await reader.blocks_from(await node.height(), await node.height())
+        told = (made - 1) / 10**8
+        with pytest.raises(BadAnswerError, match=refused.format(1)):
+            await reader.complete(blocks, every(blocks))
+        told = made / 10**8
+        assert txid in spent(await reader.complete(blocks, every(blocks)))
+
+
+async def test_a_node_that_may_not_tell_of_its_index(another: Starter) -> None:
+    """Whoever is not let ask whether there is an index of transactions asks for them all the same."""
+    node = await another(Litecoind(txindex=True))
+    await node.fund()
+    txid = await node.send(await node.new_address(), 5_000_000)
+    await node.mine()
+    await node.restart("-rpcwhitelist=test:getblockchaininfo,stop,getblockhash,getblock,getrawtransaction")
+    async with reading(node.url) as reader:
+        blocks = await reader.blocks_from(102, 102)
+        assert None not in (spent(await reader.complete(blocks, every(blocks)))[txid] or (None,))
 
 
 @DAEMONS

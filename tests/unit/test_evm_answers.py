@@ -167,6 +167,8 @@ def test_any_answer_is_read_or_refused(answer: object) -> None:
         ("Sun, 22 Nov 2026 12:00:30 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", 30.0),
         ("Sun, 22 Nov 2026 11:00:00 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", 0.0),
         ("Sun, 22 Nov 2026 12:00:30 GMT", None, None),
+        ("Sun, 22 Nov 99999999999999999999 12:00:30 GMT", "Sun, 22 Nov 2026 12:00:00 GMT", None),
+        ("Sun, 22 Nov 2026 12:00:30 GMT", "Sun, 22 Nov 2026 12:00:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after(value: str | None, date: str | None, seconds: float | None) -> None:

@@ -19,7 +19,7 @@ from chainbell.nodes.answers import Dialect, batch_outcomes, batch_results, sing
 from chainbell.nodes.errors import BadAnswerError, NodeStartingError, RpcError
 from chainbell.nodes.identity import NodeIdentity
 from chainbell.nodes.provider import decode_exactly
-from chainbell.nodes.utxo.json_data import amount, digests, header_ref, prevouts, sync_problem, unspent
+from chainbell.nodes.utxo.json_data import amount, digests, header_ref, header_tip, prevouts, sync_problem, unspent
 from chainbell.nodes.utxo.mempool import parents_first
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -125,7 +125,11 @@ def test_every_amount_survives(units: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"NaN", b'{"a": Infinity}', b"\xff", b"[" * 100_000, b"<html>", b"1" * 5000, b"{} {}"]
+    "body",
+    [
+        *(b"", b"NaN", b'{"a": Infinity}', b"\xff", b"[" * 100_000, b"<html>", b"1" * 5000, b"{} {}"),
+        *(b"1e-99999999999999999999", b'{"a": 1E99999999999999999999}', b"[0e9999999999999999999]"),
+    ],
 )
 def test_what_is_not_json_is_told(body: bytes) -> None:
     """Whatever bytes a node sends, they are JSON or an error that says they are not."""
@@ -167,6 +171,34 @@ def test_prevouts_are_held_to_the_inputs() -> None:
     for others in (points[:1], points[::-1], [*points, points[0]]):
         with pytest.raises(BadAnswerError, match="other inputs"):
             prevouts(told, others)
+
+
+def test_numbers_that_no_node_means_are_refused() -> None:
+    """An index has 32 bits, a height 31, a time 32, and a hash 32 bytes: whatever is beyond is no bad surprise later."""
+    paid = {"value": Decimal(1), "scriptPubKey": {"hex": "51"}}
+    one = {"txid": HASH, "vout": 0, "scriptPubKey": "51", "amount": Decimal(1), "height": 5}
+    header = {"hash": HASH, "height": 2**31 - 1, "previousblockhash": PARENT, "time": 2**32 - 1}
+    info = {"chain": "main", "blocks": 5, "headers": 5}
+    name = bytes.fromhex(HASH)
+    highest = outpoint(name, 2**32 - 1)
+    assert prevouts({"vin": [{"txid": HASH, "vout": 2**32 - 1, "prevout": paid}]}, [highest]) is not None
+    assert unspent({**one, "vout": 2**32 - 1, "height": 2**31 - 1}).outpoint == highest
+    assert header_tip(header).height == header_ref(header, name).height == 2**31 - 1
+    for read, bad in (
+        (lambda told: prevouts(told, [outpoint(name, 0)]), {"vin": [{"txid": HASH, "vout": 2**32, "prevout": paid}]}),
+        (lambda told: prevouts(told, [outpoint(name, 0)]), {"vin": [{"txid": HASH, "vout": 2**33, "prevout": paid}]}),
+        (unspent, {**one, "vout": 2**32}),
+        (unspent, {**one, "height": 2**31}),
+        (unspent, {**one, "txid": " " * 64}),
+        (header_tip, {**header, "time": 2**32}),
+        (header_tip, {**header, "height": 2**31}),
+        (lambda told: header_ref(told, name), {**header, "height": 2**31}),
+        (lambda told: header_ref(told, name), {**header, "previousblockhash": " " * 64}),
+        (sync_problem, {**info, "headers": 2**31}),
+        (sync_problem, {**info, "blocks": -1}),
+    ):
+        with pytest.raises(BadAnswerError, match=r"no (index|height|time|hash)"):
+            read(bad)
 
 
 @given(ANY_JSON)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections import deque
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -9,6 +10,8 @@ from chainbell.nodes.endpoint import Endpoint, without
 from chainbell.nodes.errors import NodeUnreachableError
 
 _LARGEST_COOKIE = 4096
+_RUNS = 4
+"""Of so many runs of a node the passwords are masked: an answer may come late."""
 
 
 class Credentials:
@@ -21,7 +24,7 @@ class Credentials:
         self._cookie = endpoint.cookie
         given = parts.username is not None or parts.password is not None
         self._pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if given else None
-        self._sent: str | None = None
+        self._read_before: deque[str] = deque(maxlen=_RUNS)
 
     async def header(self) -> str | None:
         """Give the value of ``Authorization``; None where the node is configured without credentials.
@@ -30,17 +33,20 @@ class Credentials:
             NodeUnreachableError: the cookie file cannot be read.
 
         """
-        if self._pair is None and self._cookie is not None:
-            self._pair = await self._read(self._cookie)
-        self._sent = self._pair
-        return None if self._pair is None else "Basic " + base64.b64encode(self._pair.encode()).decode()
+        pair = self._pair
+        if pair is None and self._cookie is not None:
+            pair = self._pair = await self._read(self._cookie)
+        return _basic(pair)
 
-    async def renew(self) -> bool:
-        """Read the cookie file again, after the node was down or refused us; tell whether it holds something new."""
+    async def renew(self, refused: str | None) -> bool:
+        """Read the cookie file again, after the node refused ``refused``; tell whether it holds something else.
+
+        Whoever is refused must say what with: another request may have brought the new password meanwhile.
+        """
         if self._cookie is None:
             return False
         self._pair = await self._read(self._cookie)
-        return self._pair != self._sent
+        return _basic(self._pair) != refused
 
     def forget(self) -> None:
         """Read the cookie file again before the next request: the node may be started anew."""
@@ -51,8 +57,7 @@ class Credentials:
         """``text`` without what the cookie file held; ``Endpoint.scrub`` knows what is in the URL."""
         if self._cookie is None:
             return text
-        passwords = {pair.partition(":")[2] or pair for pair in (self._pair, self._sent) if pair}
-        return without(text, passwords)
+        return without(text, {pair.partition(":")[2] or pair for pair in self._read_before if pair})
 
     @property
     def refusal(self) -> str:
@@ -73,7 +78,14 @@ class Credentials:
                 "and that Chainbell may read the file"
             )
             raise NodeUnreachableError(message) from None
-        return text.strip()
+        pair = text.strip()
+        if pair not in self._read_before:
+            self._read_before.append(pair)
+        return pair
+
+
+def _basic(pair: str | None) -> str | None:
+    return None if pair is None else "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def _contents(path: str) -> str:

@@ -1,9 +1,12 @@
 """Where a node is, and what to call it without its secrets. Pure."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+_PORTS = {"http": 80, "https": 443}
+_PATH_DIGITS = 16
 _SHORTEST_PASSWORD = 4
 _SHORTEST_KEY = 8
 """Shorter segments of a path are words like ``v3`` and ``rpc``; providers' keys are much longer."""
@@ -25,6 +28,17 @@ class Endpoint:
     """The file that holds the user and the password of the node's present run; None: those in ``url``, if any."""
     zmq: tuple[str, ...] = field(repr=False, default=())
     """``tcp://host:port``: where the node publishes over ZMQ; nothing: polling alone."""
+
+    @property
+    def place(self) -> str:
+        """Which node this is, whatever else is written into its URL: what is kept of it in the database is kept by this.
+
+        Host and port, and a digest of the path, which leads to different nodes behind one proxy and may be a key.
+        """
+        parts = urlsplit(self.url)
+        path = parts.path.rstrip("/")
+        digest = "/" + hashlib.sha256(path.encode()).hexdigest()[:_PATH_DIGITS] if path else ""
+        return f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}{digest}"
 
     def scrub(self, text: str) -> str:
         """``text`` (something a node or a library said) without the parts of the URLs that may be secret."""

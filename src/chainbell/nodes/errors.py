@@ -4,6 +4,8 @@
 
     NodeError
     |-- NodeUnreachableError   no answer, or an HTTP error instead of one
+    |   |-- CutOffError        ... after it was asked: the connection ended, or a gateway would not wait
+    |   `-- ForbiddenError     ... and it says that we may not ask this
     |-- NodeTimeoutError       not answered whole in time
     |-- NodeStartingError      it answers, but is not ready yet
     |-- RateLimitedError       it asks us to slow down
@@ -26,6 +28,14 @@ from chainbell.domain.errors import NodeError
 
 class NodeUnreachableError(NodeError):
     """The node did not answer, or something before it did with an HTTP error."""
+
+
+class CutOffError(NodeUnreachableError):
+    """It was asked, and the connection ended before it answered: whether it is still at it is not known."""
+
+
+class ForbiddenError(NodeUnreachableError):
+    """It, or something before it, lets us not ask this, whatever else we may ask."""
 
 
 class NodeTimeoutError(NodeError):

@@ -24,6 +24,8 @@ from chainbell.nodes.credentials import Credentials
 from chainbell.nodes.errors import (
     BadAnswerError,
     BatchTooLargeError,
+    CutOffError,
+    ForbiddenError,
     NodeTimeoutError,
     NodeUnreachableError,
     RateLimitedError,
@@ -39,6 +41,8 @@ _FORBIDDEN = 403
 _TOO_LARGE = 413
 _TOO_MANY = 429
 _UNAVAILABLE = 503
+_GATEWAY_TIMEOUTS = {408, 504, 524}
+"""What stands before the node would not wait for it any longer; 524 is Cloudflare's own."""
 _QUEUE_FULL = b"Work queue depth exceeded"
 
 
@@ -47,6 +51,16 @@ class Limits(NamedTuple):
 
     seconds: float
     max_bytes: int
+
+
+class _Exchanged(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    authorization: str | None
+    """What was sent to get it."""
 
 
 class StrictProvider(AsyncHTTPProvider):
@@ -119,10 +133,13 @@ class StrictProvider(AsyncHTTPProvider):
         params: Any,  # noqa: ANN401 - plain JSON
         seconds: float | None = None,
         max_bytes: int | None = None,
+        *,
+        once: bool = False,
     ) -> object:
         """Ask one thing and give its result.
 
-        ``seconds`` is how long this one may take, and ``max_bytes`` how large it may be, if not as the others.
+        ``seconds`` is how long this one may take, and ``max_bytes`` how large it may be, if not as the others. ``once``:
+        it is never sent a second time of our own accord, since what it begins may go on when the connection ends.
 
         Raises:
             NodeError: there is no result.
@@ -130,7 +147,7 @@ class StrictProvider(AsyncHTTPProvider):
         """
         request = self.form_request(RPCEndpoint(method), params)
         limits = Limits(seconds or self._limits.seconds, max_bytes or self._limits.max_bytes)
-        answer = await self._post(self.encode_rpc_dict(request), limits)
+        answer = await self._post(self.encode_rpc_dict(request), limits, once=once)
         return single_result(answer, cast("int", request["id"]), self._dialect)
 
     async def ask_batch(self, requests: Sequence[tuple[str, Any]]) -> list[object]:
@@ -154,10 +171,12 @@ class StrictProvider(AsyncHTTPProvider):
         """``text`` without the credentials that are not in the URL."""
         return text if self._credentials is None else self._credentials.scrub(text)
 
-    async def _post(self, body: bytes, limits: Limits) -> object:
-        status, headers, content = await self._exchange(body, limits)
-        if status == _UNAUTHORISED and self._credentials is not None and await self._credentials.renew():
-            status, headers, content = await self._exchange(body, limits)
+    async def _post(self, body: bytes, limits: Limits, *, once: bool = False) -> object:
+        answered = await self._exchange(body, limits, once=once)
+        refused = answered.status == _UNAUTHORISED
+        if refused and self._credentials is not None and await self._credentials.renew(answered.authorization):
+            answered = await self._exchange(body, limits, once=once)
+        status, headers, content, _ = answered
         if status == _HTTP_OK:
             return self._decode(content)
         if error := self._refusal(status, content) or _error_of_status(status, headers):
@@ -175,18 +194,18 @@ class StrictProvider(AsyncHTTPProvider):
         if self._dialect is not Dialect.BITCOIN:
             return None
         if status == _FORBIDDEN:
-            return NodeUnreachableError("HTTP status 403: it refuses us; see its rpcallowip and rpcwhitelist")
+            return ForbiddenError("HTTP status 403: it refuses us; see its rpcallowip and rpcwhitelist")
         if _QUEUE_FULL in content:  # with 503; with 500 before Bitcoin Core 22
             return RateLimitedError(f"HTTP status {status}: its work queue is full; if that lasts, raise its rpcworkqueue")
         return None
 
-    async def _exchange(self, body: bytes, limits: Limits) -> tuple[int, Mapping[str, str], bytes]:
+    async def _exchange(self, body: bytes, limits: Limits, *, once: bool) -> _Exchanged:
         opened = self.connections
         try:
             try:
                 return await self._send(body, limits)
             except aiohttp.ServerDisconnectedError:
-                if self.connections != opened:
+                if once or self.connections != opened:
                     raise
                 # The server closed a kept-alive connection just as we used it again: nothing is wrong with it.
                 return await self._send(body, limits)
@@ -202,16 +221,19 @@ class StrictProvider(AsyncHTTPProvider):
         except (aiohttp.ClientError, OSError) as error:
             if self._credentials is not None:
                 self._credentials.forget()
-            raise NodeUnreachableError(_reason(error)) from error
+            kind = CutOffError if _was_connected(error) else NodeUnreachableError
+            raise kind(_reason(error)) from error
 
-    async def _send(self, body: bytes, limits: Limits) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, body: bytes, limits: Limits) -> _Exchanged:
         headers = dict(self.get_request_headers())
-        if self._credentials is not None and (authorization := await self._credentials.header()) is not None:
+        authorization = None if self._credentials is None else await self._credentials.header()
+        if authorization is not None:
             headers["Authorization"] = authorization
         async with self._opened().post(
             self._url, data=body, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=limits.seconds)
         ) as response:
-            return response.status, response.headers, await _content(response, limits.max_bytes)
+            content = await _content(response, limits.max_bytes)
+            return _Exchanged(response.status, response.headers, content, authorization)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -248,12 +270,12 @@ def decode_exactly(raw_response: bytes) -> RPCResponse:
     """Decode with what is no whole number as a ``Decimal``: amounts are never seen by a float.
 
     Raises:
-        BadAnswerError: it is no JSON.
+        BadAnswerError: it is no JSON, or has a number that no ``Decimal`` can hold.
 
     """
     try:
         return cast("RPCResponse", json.loads(raw_response, parse_float=Decimal, parse_constant=_refuse_constant))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         start = shown(raw_response[:80].decode(errors="replace"))
         message = f"the answer is not JSON ({type(error).__name__}): {start}"
         raise BadAnswerError(message) from error
@@ -262,6 +284,10 @@ def decode_exactly(raw_response: bytes) -> RPCResponse:
 def _refuse_constant(text: str) -> NoReturn:
     message = f"JSON has no {text}"
     raise ValueError(message)
+
+
+def _was_connected(error: Exception) -> bool:
+    return isinstance(error, OSError | aiohttp.ServerConnectionError) and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _reason(error: Exception) -> str:
@@ -283,6 +309,8 @@ def _error_of_status(status: int, headers: Mapping[str, str]) -> NodeError | Non
         return BatchTooLargeError("HTTP status 413: the request is too large for it")
     if status in {_UNAUTHORISED, _FORBIDDEN}:
         return NodeUnreachableError(f"HTTP status {status}: it refuses us; check the key or credentials in its URL")
+    if status in _GATEWAY_TIMEOUTS:
+        return CutOffError(f"HTTP status {status}: something before it does not wait so long for its answer")
     if _HTTP_ERRORS <= status < 400:  # noqa: PLR2004 - the range of redirects
         return NodeUnreachableError(f"HTTP status {status}: it redirects; configure the URL that it redirects to")
     return None
@@ -296,6 +324,6 @@ def retry_after(value: str | None, date: str | None) -> float | None:
         return float(value)
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(date or "")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, wait.total_seconds())

@@ -35,13 +35,15 @@ class Rpc:
         max_bytes: int = MAX_BYTES,
         largest_batch: int = LARGEST_BATCH,
         requested: Callable[[], object] | None = None,
+        throttled: Callable[[float], object] | None = None,
         dialect: Dialect = Dialect.EVM,
     ) -> None:
         """Connect at the first call; ``timeout`` in seconds is total, body included, and begins at our turn.
 
-        ``requested`` is called for each HTTP request.
+        ``requested`` is called for each HTTP request, ``throttled`` with the seconds that one waits for its turn before.
         """
         self._requested = requested
+        self._throttled = throttled
         self.endpoint = endpoint
         credentials = Credentials(endpoint) if dialect is Dialect.BITCOIN else None
         self._provider = StrictProvider(
@@ -66,11 +68,18 @@ class Rpc:
         return self._provider.connections
 
     async def call(
-        self, method: str, params: Sequence[Any] = (), *, seconds: float | None = None, max_bytes: int | None = None
+        self,
+        method: str,
+        params: Sequence[Any] = (),
+        *,
+        seconds: float | None = None,
+        max_bytes: int | None = None,
+        once: bool = False,
     ) -> object:
         """Ask one thing and give its result.
 
-        ``seconds`` is how long it may take, and ``max_bytes`` how large it may be, if not as anything else.
+        ``seconds`` is how long it may take, and ``max_bytes`` how large it may be, if not as anything else. ``once``: it is
+        not sent again where a connection ends at once, which is mostly one that the node had just closed.
 
         Raises:
             RpcError: the node answered with an error.
@@ -79,7 +88,7 @@ class Rpc:
         """
         await self._turn(1)
         try:
-            return await self._provider.ask(method, list(params), seconds, max_bytes)
+            return await self._provider.ask(method, list(params), seconds, max_bytes, once=once)
         except NodeError as error:
             raise self._named(error, method) from error
 
@@ -143,7 +152,7 @@ class Rpc:
                 if not tolerant:
                     raise
                 return [error]
-        asked = f"a batch of {len(part)} {part[0][0]}"
+        asked = f"a batch of {len(part)} {', '.join(dict.fromkeys(method for method, _ in part))}"
         await self._turn(len(part))
         try:
             results = await self._provider.ask_batch(part)
@@ -165,6 +174,8 @@ class Rpc:
         bucket = self._bucket or TokenBucket.full(self.endpoint.rps, at)
         self._bucket, wait = bucket.booked(count, at)
         if wait > 0:
+            if self._throttled is not None:
+                self._throttled(wait)
             await asyncio.sleep(wait)
 
     def _policy(self, method: str) -> AdaptiveBatch:

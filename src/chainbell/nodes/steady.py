@@ -49,9 +49,11 @@ class SteadyRpc:
         await self._confirm()
         return results
 
-    async def call(self, method: str, params: Sequence[Any], *, seconds: float, max_bytes: int | None = None) -> object:
+    async def call(
+        self, method: str, params: Sequence[Any], *, seconds: float, max_bytes: int | None = None, once: bool = False
+    ) -> object:
         """Ask one thing that may take as long as ``seconds``, and be as large as ``max_bytes``, as ``Rpc.call`` does."""
-        result = await self._rpc.call(method, params, seconds=seconds, max_bytes=max_bytes)
+        result = await self._rpc.call(method, params, seconds=seconds, max_bytes=max_bytes, once=once)
         await self._confirm()
         return result
 

@@ -9,7 +9,7 @@ from chainbell.app.doctor.judge_utxo import UtxoAnswers
 from chainbell.domain.errors import NodeError
 from chainbell.domain.node import Tip
 from chainbell.nodes.errors import BadAnswerError
-from chainbell.nodes.rpc import LARGEST_BATCH, Rpc
+from chainbell.nodes.rpc import Rpc
 from chainbell.nodes.utxo.hints import ZmqHints
 from chainbell.nodes.utxo.json_data import header_tip
 
@@ -19,30 +19,23 @@ _CONNECT_SECONDS = 5.0
 _LISTEN_SECONDS = 3.0
 
 
-async def ask_utxo(rpc: Rpc) -> UtxoAnswers:
-    """Ask one question after the other, and listen to ZMQ meanwhile; nothing of it changes anything on the node."""
+async def ask_utxo(rpc: Rpc, learnt: UtxoAnswers) -> None:
+    """Ask one question after the other, and keep each answer; listen to ZMQ meanwhile. Nothing changes on the node."""
     async with asyncio.TaskGroup() as tasks:
-        listening = tasks.create_task(_listen(rpc))
+        tasks.create_task(_listen(rpc, learnt))
         best = await ask(rpc, "getbestblockhash")
-        header = await ask(rpc, "getblockheader", [best]) if isinstance(best, str) else best
+        learnt.newest = _tip(await ask(rpc, "getblockheader", [best]) if isinstance(best, str) else best)
+        learnt.network = await ask(rpc, "getnetworkinfo")
+        learnt.chain = await ask(rpc, "getblockchaininfo")
+        learnt.indexes = await ask(rpc, "getindexinfo")
         payment = await _payment(rpc, best)
-    connected, heard = listening.result()
-    return UtxoAnswers(
-        network=await ask(rpc, "getnetworkinfo"),
-        chain=await ask(rpc, "getblockchaininfo"),
-        newest=_tip(header),
-        indexes=await ask(rpc, "getindexinfo"),
-        payment=payment,
-        manual=await ask(rpc, "help", ["getrawtransaction"]) if payment is None else None,
-        scan=await ask(rpc, "scantxoutset", ["status"]),
-        mempool=await ask(rpc, "getmempoolinfo"),
-        notifications=await ask(rpc, "getzmqnotifications"),
-        batch=await batch_taken(rpc, "getblockhash", [[0]] * LARGEST_BATCH),
-        zmq=rpc.endpoint.zmq,
-        connected=connected,
-        heard=heard,
-        seconds=_LISTEN_SECONDS,
-    )
+        if payment is None:
+            learnt.manual = await ask(rpc, "help", ["getrawtransaction"])
+        learnt.payment = payment
+        learnt.scan = await ask(rpc, "scantxoutset", ["status"])
+        learnt.mempool = await ask(rpc, "getmempoolinfo")
+        learnt.notifications = await ask(rpc, "getzmqnotifications")
+        learnt.batch = await batch_taken(rpc, "getblockhash", [0])
 
 
 def _tip(header: object) -> Tip | NodeError:
@@ -68,17 +61,20 @@ async def _payment(rpc: Rpc, best: object) -> object:
     return None
 
 
-async def _listen(rpc: Rpc) -> tuple[frozenset[str], frozenset[str]]:
-    """Return which publishers could be connected to, and the topics of which something was heard."""
+async def _listen(rpc: Rpc, learnt: UtxoAnswers) -> None:
+    """Learn which publishers can be connected to, and of which topics something is heard."""
+    learnt.zmq, learnt.seconds = rpc.endpoint.zmq, _LISTEN_SECONDS
     if not rpc.endpoint.zmq:
-        return frozenset(), frozenset()
+        learnt.connected = frozenset()
+        return
     woken = asyncio.Event()
     hints = ZmqHints(rpc.endpoint, woken, asyncio.Event())
     task = asyncio.create_task(hints.run())
     try:
         await _until_connected(hints, len(rpc.endpoint.zmq), woken)
         await asyncio.sleep(_LISTEN_SECONDS if hints.connected else 0)
-        return frozenset(hints.connected), frozenset(hints.heard)
+        learnt.heard = frozenset(hints.heard)
+        learnt.connected = frozenset(hints.connected)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from chainbell.domain.errors import NodeError
-from chainbell.nodes.rpc import LARGEST_BATCH, Rpc
+from chainbell.nodes.rpc import Rpc
 
 T = TypeVar("T")
 
@@ -22,10 +22,10 @@ async def ask(rpc: Rpc, method: str, params: Sequence[object] = ()) -> object:
     return await outcome(rpc.call(method, params))
 
 
-async def batch_taken(rpc: Rpc, method: str, parameters: Sequence[list[Any]]) -> int | NodeError:
-    """Return how many requests of this method the node takes at once, or why it could not be tried.
+async def batch_taken(rpc: Rpc, method: str, parameters: list[Any]) -> int | NodeError:
+    """Return how many requests of this method, with these parameters, the node takes at once, or why that is not known.
 
-    ``parameters`` are those of as many requests as are ever sent at once.
+    So many are sent as ever are at once: fewer where the node's own limit of requests per second is lower.
     """
-    answers = await outcome(rpc.each([(method, each) for each in parameters[:LARGEST_BATCH]]))
+    answers = await outcome(rpc.each([(method, parameters)] * rpc.batch_size(method)))
     return answers if isinstance(answers, NodeError) else rpc.batch_size(method)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from chainbell.domain.chain import ChainDefinition, Mode
 from chainbell.domain.errors import NodeError
@@ -14,6 +14,23 @@ from chainbell.nodes.identity import NodeIdentity, complaint
 _OLD = timedelta(hours=1)
 _OLD_BLOCKS = 12
 """As for the alarm of a chain that stands still."""
+
+
+BLOCKS: Final = "blocks"
+"""The aspect without which nothing can be done."""
+
+
+class NotAskedError(NodeError):
+    """The time was over before the question was put."""
+
+
+NOT_ASKED: Final = NotAskedError("it was not asked: the time for all questions was over")
+"""In place of an answer."""
+
+
+def asked(*answers: object) -> bool:
+    """Tell whether these questions were all put."""
+    return all(answer is not NOT_ASKED for answer in answers)
 
 
 class Grade(StrEnum):
@@ -52,8 +69,9 @@ class Diagnosis:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the chain can be followed through it."""
-        return all(finding.grade is not Grade.BAD for finding in self.findings)
+        """Whether the chain can be followed through it: it showed that it can, and nothing says otherwise."""
+        shown_whole = any(finding.aspect == BLOCKS and finding.grade is Grade.GOOD for finding in self.findings)
+        return shown_whole and all(finding.grade is not Grade.BAD for finding in self.findings)
 
 
 def lost_chains(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -74,8 +92,8 @@ def judge_identity(answer: NodeIdentity | NodeError, definition: ChainDefinition
 def judge_proof(failure: NodeError | None) -> Finding:
     """Judge whether a node showed what the chain's definition promises of it."""
     if failure is not None:
-        return Finding("blocks", Grade.BAD, str(failure), "the chain cannot be followed through this node as it is now")
-    return Finding("blocks", Grade.GOOD, "its newest block was read whole, and checked")
+        return Finding(BLOCKS, Grade.BAD, str(failure), "the chain cannot be followed through this node as it is now")
+    return Finding(BLOCKS, Grade.GOOD, "its newest block was read whole, and checked")
 
 
 def judge_tip(height: int, mined_at: datetime, definition: ChainDefinition, now: datetime) -> Finding:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chainbell.app.doctor.finding import (
+    NOT_ASKED,
     Finding,
     Grade,
+    asked,
     judge_batches,
     judge_tip,
     judge_version,
@@ -23,43 +25,52 @@ _NO_TRACES = "Chainbell reads no traces yet: coins that a contract sends inside 
 _NO_POOL = "Chainbell reads no EVM mempool yet: the first thing told of a payment is the block that includes it"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EvmAnswers:
-    """What a node answered to each question; a ``NodeError`` in place of an answer that did not come."""
+    """What a node answered to each question so far; a ``NodeError`` in place of an answer that did not come."""
 
-    version: object
-    syncing: object
-    newest: object
-    receipts: object
+    version: object = NOT_ASKED
+    syncing: object = NOT_ASKED
+    newest: object = NOT_ASKED
+    receipts: object = NOT_ASKED
     """Of the newest block by its hash."""
-    receipts_by_number: object
-    call_traces: object
+    receipts_by_number: object = NOT_ASKED
+    call_traces: object = NOT_ASKED
     """``debug_traceBlockByHash`` of the newest block."""
-    parity_traces: object
+    parity_traces: object = NOT_ASKED
     """``trace_block`` of it."""
-    finalized: object
-    pool: object
+    finalized: object = NOT_ASKED
+    pool: object = NOT_ASKED
     """``txpool_status``."""
-    pending: object
+    pending: object = NOT_ASKED
     """The block with the tag ``pending``."""
-    batch: int | NodeError
-    websocket: str | None
+    batch: int | NodeError = NOT_ASKED
+    websocket: str | NodeError | None = NOT_ASKED
     """Why no new heads are announced; None: they are."""
-    has_websocket: bool
+    has_websocket: bool = False
     """Whether the node's URL names one."""
 
 
 def judge_evm(answers: EvmAnswers, definition: ChainDefinition, now: datetime) -> Iterator[Finding]:
-    """Judge one answer after the other."""
-    yield judge_version("client", answers.version)
-    yield _syncing(answers.syncing)
-    yield _newest(answers.newest, definition, now)
-    yield _receipts(answers)
-    yield _websocket(answers, definition)
-    yield judge_batches(answers.batch, LARGEST_BATCH)
-    yield _finalized(answers.finalized, definition)
-    yield _traces(answers)
-    yield _pool(answers)
+    """Judge one answer after the other; what was not asked is left out."""
+    if asked(answers.version):
+        yield judge_version("client", answers.version)
+    if asked(answers.syncing):
+        yield _syncing(answers.syncing)
+    if asked(answers.newest):
+        yield _newest(answers.newest, definition, now)
+    if asked(answers.receipts, answers.receipts_by_number):
+        yield _receipts(answers)
+    if asked(answers.websocket):
+        yield _websocket(answers, definition)
+    if asked(answers.batch):
+        yield judge_batches(answers.batch, LARGEST_BATCH)
+    if asked(answers.finalized):
+        yield _finalized(answers.finalized, definition)
+    if asked(answers.call_traces, answers.parity_traces):
+        yield _traces(answers)
+    if asked(answers.pool, answers.pending):
+        yield _pool(answers)
 
 
 def _syncing(answer: object) -> Finding:

@@ -5,77 +5,96 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chainbell.app.doctor.finding import (
+    NOT_ASKED,
     Finding,
     Grade,
+    asked,
     judge_batches,
     judge_tip,
     judge_version,
     member,
     words,
 )
+from chainbell.app.doctor.judge_zmq import Publishing, judge_zmq
 from chainbell.domain.chain import ChainDefinition, Mode
 from chainbell.domain.errors import NodeError
 from chainbell.domain.node import Tip
 from chainbell.nodes.rpc import LARGEST_BATCH
 
-_BLOCK_TOPICS = {"pubhashblock", "pubsequence"}
-_MEMPOOL_TOPICS = {"pubsequence", "pubrawtx", "pubhashtx"}
 _ALWAYS_REPLACES = 290_000
 """Bitcoin Core 29 has no other way."""
 _NO_SENDERS = "senders of deposits are unknown (screening cannot judge them)"
+_TOLD = "getrawtransaction tells what is spent"
+_BLOCKS_ONLY = (
+    "a payment is told before it is in a block only where it is sent through this very node: start it without blocksonly=1"
+)
 _NO_SEED = (
     "outputs older than a watch are unknown: a transfer that spends one is recognised only if its input reveals a watched "
     "key or script, and coverage says that outgoing is not covered"
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UtxoAnswers:
-    """What a node answered to each question; a ``NodeError`` in place of an answer that did not come."""
+    """What a node answered to each question so far; a ``NodeError`` in place of an answer that did not come."""
 
-    network: object
+    network: object = NOT_ASKED
     """``getnetworkinfo``."""
-    chain: object
+    chain: object = NOT_ASKED
     """``getblockchaininfo``."""
-    newest: Tip | NodeError
-    indexes: object
+    newest: Tip | NodeError = NOT_ASKED
+    indexes: object = NOT_ASKED
     """``getindexinfo``."""
-    payment: object
+    payment: object = NOT_ASKED
     """A payment of one of the newest blocks with what it spends (``getrawtransaction`` 2); None: there is none in them."""
-    manual: object
+    manual: object = None
     """What the node's help says of ``getrawtransaction``, where there is no payment."""
-    scan: object
+    scan: object = NOT_ASKED
     """``scantxoutset status``."""
-    mempool: object
+    mempool: object = NOT_ASKED
     """``getmempoolinfo``."""
-    notifications: object
+    notifications: object = NOT_ASKED
     """``getzmqnotifications``."""
-    batch: int | NodeError
-    zmq: tuple[str, ...]
+    batch: int | NodeError = NOT_ASKED
+    zmq: tuple[str, ...] = ()
     """The publishers that the node's URL names."""
-    connected: frozenset[str]
+    connected: frozenset[str] | NodeError = NOT_ASKED
     """Those of them that could be connected to."""
-    heard: frozenset[str]
+    heard: frozenset[str] = frozenset()
     """Topics of which a message came meanwhile."""
-    seconds: float
+    seconds: float = 0.0
     """How long they were listened to."""
 
 
 def judge_utxo(answers: UtxoAnswers, definition: ChainDefinition, now: datetime) -> Iterator[Finding]:
-    """Judge one answer after the other."""
-    yield judge_version("version", member(answers.network, "subversion", str) or answers.network)
-    yield _peers(answers.network, definition)
-    yield _sync(answers.chain)
-    if isinstance(answers.newest, NodeError):
-        yield Finding("newest block", Grade.UNKNOWN, words(answers.newest))
-    else:
-        yield judge_tip(answers.newest.height, answers.newest.mined_at, definition, now)
-    yield _pruning(answers.chain, definition)
-    yield from _prevouts(answers)
-    yield _unspents(answers.scan)
-    yield from _mempool(answers)
-    yield _zmq(answers, definition)
-    yield judge_batches(answers.batch, LARGEST_BATCH)
+    """Judge one answer after the other; what was not asked is left out."""
+    if asked(answers.network):
+        yield judge_version("version", member(answers.network, "subversion", str) or answers.network)
+        yield _peers(answers.network, definition)
+    if asked(answers.chain):
+        yield _sync(answers.chain)
+    if asked(answers.newest):
+        yield _newest(answers.newest, definition, now)
+    if asked(answers.chain):
+        yield _pruning(answers.chain, definition)
+    if asked(answers.payment, answers.indexes):
+        yield from _prevouts(answers)
+    if asked(answers.scan):
+        yield _unspents(answers.scan)
+    if asked(answers.mempool, answers.network):
+        yield from _mempool(answers)
+    if not isinstance(answers.connected, NodeError) and asked(answers.notifications):
+        yield judge_zmq(
+            Publishing(answers.zmq, answers.connected, answers.heard, answers.seconds, answers.notifications), definition
+        )
+    if asked(answers.batch):
+        yield judge_batches(answers.batch, LARGEST_BATCH)
+
+
+def _newest(newest: Tip | NodeError, definition: ChainDefinition, now: datetime) -> Finding:
+    if isinstance(newest, NodeError):
+        return Finding("newest block", Grade.UNKNOWN, words(newest))
+    return judge_tip(newest.height, newest.mined_at, definition, now)
 
 
 def _peers(network: object, definition: ChainDefinition) -> Finding:
@@ -116,10 +135,13 @@ def _pruning(chain: object, definition: ChainDefinition) -> Finding:
 
 def _prevouts(answers: UtxoAnswers) -> Iterator[Finding]:
     told = _tells_prevouts(answers)
+    if not isinstance(answers.indexes, dict):
+        yield from _prevouts_without_word(answers, told=told)
+        return
     indexed = member(member(answers.indexes, "txindex", dict), "synced", bool)
     index = {True: "on", False: "on, and still being built", None: "off"}[indexed]
     if told:
-        yield Finding("prevouts", Grade.GOOD, "getrawtransaction tells what is spent")
+        yield Finding("prevouts", Grade.GOOD, _TOLD)
         yield Finding("txindex", Grade.UNUSED, index)
     elif indexed:
         yield Finding("prevouts", Grade.GOOD, "by the transaction index: getrawtransaction does not tell what is spent")
@@ -135,6 +157,18 @@ def _prevouts(answers: UtxoAnswers) -> Iterator[Finding]:
         )
         built = "until it is built" if indexed is False else "set txindex=1 on the node"
         yield Finding("txindex", Grade.LESS, index, f"with no prevouts either, {_NO_SENDERS}: {built}")
+
+
+def _prevouts_without_word(answers: UtxoAnswers, *, told: bool | None) -> Iterator[Finding]:
+    """Judge a node that does not say whether it has an index: those before Bitcoin Core 0.21 cannot."""
+    silent = f"it does not say: {words(answers.indexes)}"
+    if told:
+        yield Finding("prevouts", Grade.GOOD, _TOLD)
+        yield Finding("txindex", Grade.UNUSED, silent)
+        return
+    found = words(answers.manual) if told is None else "getrawtransaction does not tell what is spent"
+    yield Finding("prevouts", Grade.UNKNOWN, found, f"if it has neither prevouts nor txindex, {_NO_SENDERS}")
+    yield Finding("txindex", Grade.UNKNOWN, silent, f"if it is off, {_NO_SENDERS}: see that txindex=1 is set on the node")
 
 
 def _tells_prevouts(answers: UtxoAnswers) -> bool | None:
@@ -154,15 +188,21 @@ def _unspents(scan: object) -> Finding:
 
 
 def _mempool(answers: UtxoAnswers) -> Iterator[Finding]:
-    loaded, size = member(answers.mempool, "loaded", bool), member(answers.mempool, "size", int)
-    if loaded is None:
+    if not isinstance(answers.mempool, dict):
         loses = "no payment is told before it is in a block"
         yield Finding("mempool", Grade.LESS, words(answers.mempool), loses)
         return
-    if loaded:
-        yield Finding("mempool", Grade.GOOD, f"loaded, {size} transactions")
-    else:
-        yield Finding("mempool", Grade.LESS, "still being loaded", "what is missing from it counts for nothing yet")
+    loaded, size = member(answers.mempool, "loaded", bool), member(answers.mempool, "size", int)
+    found = {True: "loaded, ", False: "still being loaded, ", None: ""}[loaded] + f"{size} transactions"
+    lost = {
+        True: [],
+        False: ["what is missing from it counts for nothing yet"],
+        None: ["it does not say whether it has loaded them all: payments are told, and `dropped` never is"],
+    }[loaded]
+    if member(answers.network, "localrelay", bool) is False:
+        found += ", and it takes none from its peers (blocksonly)"
+        lost.append(_BLOCKS_ONLY)
+    yield Finding("mempool", Grade.LESS if lost else Grade.GOOD, found, "; ".join(lost) or None)
     yield _replacement(answers)
 
 
@@ -175,37 +215,3 @@ def _replacement(answers: UtxoAnswers) -> Finding:
         found = "it does not say; litecoind replaces only with mempoolreplacement=1, and only what signals it"
         return Finding("replacement", Grade.UNKNOWN, found, loses)
     return Finding("replacement", Grade.LESS, "only of what signals it", loses)
-
-
-def _zmq(answers: UtxoAnswers, definition: ChainDefinition) -> Finding:
-    loses = f"new blocks and payments are noticed by polling alone, each {definition.poll_seconds:g} s"
-    published = _published(answers.notifications)
-    if not answers.zmq:
-        if published:
-            return Finding("zmq", Grade.LESS, f"it publishes {_listed(published)}, and its URL has no option zmq", loses)
-        unable = f"it has none: {words(answers.notifications)}" if published is None else "it publishes nothing"
-        return Finding("zmq", Grade.LESS, unable, loses)
-    silent = [address for address in answers.zmq if address not in answers.connected]
-    if silent:
-        return Finding("zmq", Grade.LESS, f"cannot connect to {', '.join(silent)}", loses)
-    heard = f"heard {_listed(answers.heard)}" if answers.heard else f"nothing came within {answers.seconds:g} s"
-    if published is None:
-        return Finding("zmq", Grade.GOOD, f"connected, {heard}")
-    found = f"connected to {_listed(published) or 'no topic'}, {heard}"
-    missing = [
-        f"new {what} are noticed by polling alone: it publishes none of {_listed(topics)}"
-        for what, topics in (("blocks", _BLOCK_TOPICS), ("payments", _MEMPOOL_TOPICS))
-        if not published & topics
-    ]
-    return Finding("zmq", Grade.LESS if missing else Grade.GOOD, found, "; ".join(missing) or None)
-
-
-def _published(notifications: object) -> frozenset[str] | None:
-    """Return the topics that a node publishes, as it calls them; None where it does not say."""
-    if not isinstance(notifications, list):
-        return None
-    return frozenset(topic for each in notifications if (topic := member(each, "type", str)) is not None)
-
-
-def _listed(topics: frozenset[str] | set[str]) -> str:
-    return ", ".join(sorted(topic.removeprefix("pub") for topic in topics))

@@ -42,15 +42,19 @@ class HeadHints:
         self._chance = chance
         self._backoff = backoff or Backoff()
         self._failures = 0
+        self.trouble: str | None = "not connected yet"
+        """Why no heads can be heard now; None: they are subscribed to."""
+        self.messages = 0
+        """How many heads were announced."""
 
     async def run(self) -> None:
         """Listen until cancelled; nothing else ends it."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
             while True:
-                reason = await self._listen(session)
+                reason = self.trouble = self._endpoint.scrub(await self._listen(session))
                 self._failures += 1
-                log.info("node.hints_lost", node=self._endpoint.name, reason=self._endpoint.scrub(reason))
+                log.info("node.hints_lost", node=self._endpoint.name, reason=reason)
                 await asyncio.sleep(self._backoff.delay(self._failures, self._chance()))
 
     async def probe(self) -> str | None:
@@ -94,5 +98,7 @@ class HeadHints:
         if not isinstance(said, dict) or "error" in said:
             return f"it refuses: {shown(said)}"
         self._failures = 0
+        self.messages += self.trouble is None
+        self.trouble = None
         self._wake.set()
         return None

@@ -54,6 +54,11 @@ class EvmNode:
         """What to call this node: its URL without secrets."""
         return self._rpc.name
 
+    @property
+    def place(self) -> str:
+        """Which node this is, whatever it is called."""
+        return self._rpc.endpoint.place
+
     def list_tokens(self, contracts: Collection[bytes]) -> None:
         """Read the transfers of these token contracts from now on, and of no others."""
         self._blocks.listed = {to_hex(contract): contract for contract in contracts}

@@ -68,6 +68,15 @@ class ZmqHints:
         """Publishers that it is connected to now."""
         self.heard: set[str] = set()
         """Topics of which a message came."""
+        self.messages = 0
+        """How many came."""
+        self._lost = dict.fromkeys(endpoint.zmq, "not connected yet")
+        """By publisher that it is not connected to: why."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why not everything can be heard now; None: it is connected to every publisher."""
+        return "; ".join(f"{address}: {reason}" for address, reason in self._lost.items()) or None
 
     async def run(self) -> None:
         """Listen until cancelled; nothing else ends it."""
@@ -112,6 +121,7 @@ class ZmqHints:
             connected = (await recv_monitor_message(monitor))["event"] == zmq.Event.HANDSHAKE_SUCCEEDED
             if connected:
                 self.connected.add(address)
+                self._lost.pop(address, None)
                 count.reset()
                 self._missed()
             else:
@@ -121,7 +131,7 @@ class ZmqHints:
             if connected:
                 log.info("node.hints_connected", node=self._endpoint.name, publisher=address)
             else:
-                reason = "cannot connect" if told is None else "the connection ended"
+                reason = self._lost[address] = "cannot connect" if told is None else "the connection ended"
                 log.info("node.hints_lost", node=self._endpoint.name, publisher=address, reason=reason)
             told = connected
 
@@ -131,6 +141,7 @@ class ZmqHints:
             return
         topic, body = frames[0], frames[1]
         self.heard.add(topic.decode())
+        self.messages += 1
         dropped = count.missing_before(topic, int.from_bytes(frames[2], "little"))
         if dropped:
             if not count.told:

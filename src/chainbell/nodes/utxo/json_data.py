@@ -16,7 +16,11 @@ _DECIMALS: Final = 8
 """Every coin of the family has as many."""
 _MOST: Final = 2**63
 """Amounts are signed 64-bit numbers on the wire."""
-_LATEST_TIME: Final = 2**32
+_TIMES: Final = 2**32
+_INDICES: Final = 2**32
+"""Both are unsigned 32-bit numbers on the wire."""
+_HEIGHTS: Final = 2**31
+"""Bitcoin Core and its kin count blocks in a signed 32-bit number."""
 
 
 def members(value: object) -> dict[str, Any]:
@@ -48,10 +52,11 @@ def octets(value: object) -> bytes:
 
 def digest(value: object) -> bytes:
     """Read the hash of a block or of a transaction."""
-    if not isinstance(value, str) or len(value) != _HASH_DIGITS:
-        message = f"it is no hash: {shown(value)}"
-        raise BadAnswerError(message)
-    return octets(value)
+    # fromhex skips blanks, which then are missing in the length.
+    if isinstance(value, str) and len(value) == _HASH_DIGITS and len(read := octets(value)) * 2 == _HASH_DIGITS:
+        return read
+    message = f"it is no hash: {shown(value)}"
+    raise BadAnswerError(message)
 
 
 def digests(values: object) -> list[bytes]:
@@ -67,11 +72,20 @@ def digests(values: object) -> list[bytes]:
     return [joined[start : start + 32] for start in range(0, len(joined), 32)]
 
 
-def number(value: object) -> int:
-    """Read a height, an index, or the like."""
-    if type(value) is int and 0 <= value < _MOST:
+def height(value: object) -> int:
+    """Read the height of a block."""
+    return _number(value, _HEIGHTS, "height of a block")
+
+
+def index(value: object) -> int:
+    """Read which output of its transaction an output is."""
+    return _number(value, _INDICES, "index of an output")
+
+
+def _number(value: object, beyond: int, what: str) -> int:
+    if type(value) is int and 0 <= value < beyond:
         return value
-    message = f"it is no number of anything: {shown(value)}"
+    message = f"it is no {what}: {shown(value)}"
     raise BadAnswerError(message)
 
 
@@ -94,25 +108,22 @@ def header_ref(header: object, block_hash: bytes) -> BlockRef:
     if found != block_hash:
         message = f"asked for block {block_hash.hex()}, it gave {found.hex()}"
         raise BadAnswerError(message)
-    height = number(said.get("height"))
-    parent = digest(said.get("previousblockhash")) if height else bytes(32)
-    return BlockRef(height, found, parent)
+    at = height(said.get("height"))
+    parent = digest(said.get("previousblockhash")) if at else bytes(32)
+    return BlockRef(at, found, parent)
 
 
 def header_tip(header: object) -> Tip:
     """Read when a block was mined, beside its height."""
     said = members(header)
-    seconds = number(said.get("time"))
-    if seconds >= _LATEST_TIME:
-        message = f"it is no time of a block: {seconds}"
-        raise BadAnswerError(message)
-    return Tip(number(said.get("height")), datetime.fromtimestamp(seconds, UTC))
+    seconds = _number(said.get("time"), _TIMES, "time of a block")
+    return Tip(height(said.get("height")), datetime.fromtimestamp(seconds, UTC))
 
 
 def prevouts(transaction: object, outpoints: Sequence[bytes]) -> tuple[Prevout | None, ...]:
     """Read what a transaction (``getrawtransaction`` 2) spends, where it is told; it must be the one with these inputs."""
     inputs = [members(each) for each in entries(members(transaction).get("vin"))]
-    spent = [outpoint(digest(each.get("txid")), number(each.get("vout"))) for each in inputs]
+    spent = [outpoint(digest(each.get("txid")), index(each.get("vout"))) for each in inputs]
     if spent != list(outpoints):
         message = "a transaction has other inputs than it had in its block"
         raise BadAnswerError(message)
@@ -129,10 +140,10 @@ def unspent(value: object) -> Unspent:
     """Read one of the outputs that ``scantxoutset`` found."""
     said = members(value)
     return Unspent(
-        outpoint=outpoint(digest(said.get("txid")), number(said.get("vout"))),
+        outpoint=outpoint(digest(said.get("txid")), index(said.get("vout"))),
         script=octets(said.get("scriptPubKey")),
         amount=amount(said.get("amount")),
-        height=number(said.get("height")),
+        height=height(said.get("height")),
     )
 
 
@@ -142,7 +153,7 @@ def sync_problem(info: object) -> str | None:
     A development chain whose newest block is old counts as initial download too: that is no reason.
     """
     said = members(info)
-    blocks, headers = number(said.get("blocks")), number(said.get("headers"))
+    blocks, headers = height(said.get("blocks")), height(said.get("headers"))
     if said.get("initialblockdownload") is not True:
         return None
     if headers > blocks:

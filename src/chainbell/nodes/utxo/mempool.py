@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 
 from chainbell.domain.errors import NodeError
 from chainbell.domain.utxo import Lacking, MempoolView, UtxoTransaction, with_prevouts
+from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.errors import RpcError, answered_by
 from chainbell.nodes.pipeline import in_order
 from chainbell.nodes.utxo.blocks import Each, Format, refuse_errors
@@ -27,9 +28,10 @@ _NOT_FOUND = -5
 class MempoolReader:
     """Reads the mempool of one node."""
 
-    def __init__(self, name: str, each: Each, form: Format, prevouts: PrevoutReader) -> None:
-        """Ask the node ``name`` by ``each``; ``prevouts`` finds what transactions spend."""
-        self._name = name
+    def __init__(self, endpoint: Endpoint, each: Each, form: Format, prevouts: PrevoutReader) -> None:
+        """Ask the node of ``endpoint`` by ``each``; ``prevouts`` finds what transactions spend."""
+        self._name = endpoint.name
+        self._place = endpoint.place
         self._each = each
         self._form = form
         self._prevouts = prevouts
@@ -52,7 +54,7 @@ class MempoolReader:
                 present = digests(listed)
             if not moved:
                 arrived, _ = await self._read([txid for txid in present if txid not in known])
-                return MempoolView(self._name, tip, arrived, frozenset(present), loaded)
+                return MempoolView(self._place, tip, arrived, frozenset(present), loaded)
         message = f"node {self._name}: its tip moved each time that its mempool was read: it is looked at again"
         raise NodeError(message)
 

@@ -7,18 +7,22 @@ from chainbell.domain.chain import BlockRef, Capability
 from chainbell.domain.errors import NodeBehindError
 from chainbell.domain.node import Tip
 from chainbell.domain.utxo import Lacking, MempoolView, UnspentSet, UtxoBlock, with_prevouts
-from chainbell.nodes.errors import BadAnswerError, LacksCapabilityError, RpcError, answered_by
+from chainbell.nodes.errors import BadAnswerError, ForbiddenError, LacksCapabilityError, RpcError, answered_by
 from chainbell.nodes.evm.token import TokenFacts
 from chainbell.nodes.identity import NodeIdentity
 from chainbell.nodes.rpc import Rpc
 from chainbell.nodes.steady import SteadyRpc
 from chainbell.nodes.utxo.blocks import BlockReader, Format, refuse_errors
-from chainbell.nodes.utxo.json_data import digest, header_ref, header_tip, members, sync_problem
+from chainbell.nodes.utxo.json_data import digest, digests, header_ref, header_tip, members, sync_problem
 from chainbell.nodes.utxo.mempool import MempoolReader
 from chainbell.nodes.utxo.prevouts import PrevoutReader
 from chainbell.nodes.utxo.unspents import UnspentScanner
 
 _NOT_FOUND = -5
+_NO_TXID = "00" * 32
+"""Of no transaction."""
+_UNUSABLE = (BadAnswerError, RpcError, ForbiddenError)
+"""What a node answers that lacks something."""
 
 
 class UtxoNode:
@@ -34,7 +38,7 @@ class UtxoNode:
         steady = self._steady = SteadyRpc(rpc, self.identify)
         self._blocks = BlockReader(rpc.name, steady.each, form)
         self._prevouts = PrevoutReader(rpc.name, steady.each, form)
-        self._mempool = MempoolReader(rpc.name, steady.each, form, self._prevouts)
+        self._mempool = MempoolReader(rpc.endpoint, steady.each, form, self._prevouts)
         self._unspents = UnspentScanner(rpc.name, steady.call, self.header)
         self._heard: Callable[[Tip], None] | None = None
         self._last: tuple[BlockRef, Tip] | None = None
@@ -43,6 +47,11 @@ class UtxoNode:
     def name(self) -> str:
         """What to call this node: its URL without secrets."""
         return self._rpc.name
+
+    @property
+    def place(self) -> str:
+        """Which node this is, whatever it is called."""
+        return self._rpc.endpoint.place
 
     def list_tokens(self, contracts: Collection[bytes]) -> None:
         """Do nothing: there are no tokens."""
@@ -93,7 +102,7 @@ class UtxoNode:
             raise NodeBehindError(message)
         try:
             await self._read_tip_whole()
-        except (BadAnswerError, RpcError):
+        except _UNUSABLE:
             await self._read_last_proof()
         if Capability.MEMPOOL in promised:
             await self._prove_mempool()
@@ -102,7 +111,7 @@ class UtxoNode:
         """Look a second time: a reorg between two answers looks like a node that lacks something."""
         try:
             await self._read_tip_whole()
-        except (BadAnswerError, RpcError) as error:
+        except _UNUSABLE as error:
             message = f"{error}. So it lacks what this chain's nodes are promised to show: {Capability.COIN}"
             raise LacksCapabilityError(message) from error
 
@@ -113,11 +122,18 @@ class UtxoNode:
             raise BadAnswerError(message)
 
     async def _prove_mempool(self) -> None:
+        """Have it take whatever a look at its mempool may ask, one by one, so that what it refuses has its name."""
         try:
             (info,) = await self._steady.ask([("getmempoolinfo", [])])
+            (listed,) = await self._steady.ask([("getrawmempool", [False])])
             with answered_by(self.name):
                 members(info)
-        except (BadAnswerError, RpcError) as error:
+                digests(listed)
+            await self._steady.ask([("gettxout", [_NO_TXID, 0, False])])
+            (answer,) = await self._steady.each([("getrawtransaction", [_NO_TXID, False])])
+            if isinstance(answer, RpcError) and answer.code != _NOT_FOUND:
+                raise answer
+        except _UNUSABLE as error:
             message = f"{error}. So it lacks what this chain's nodes are promised to show: {Capability.MEMPOOL}"
             raise LacksCapabilityError(message) from error
 

@@ -8,7 +8,7 @@ which everything is that was not made in the mempool too.
 from collections.abc import Iterable, Mapping, Sequence
 
 from chainbell.domain.utxo import Prevout, Prevouts, UtxoBlock, UtxoTransaction
-from chainbell.nodes.errors import NodeStartingError, RpcError, answered_by
+from chainbell.nodes.errors import BadAnswerError, ForbiddenError, NodeStartingError, RpcError, answered_by
 from chainbell.nodes.utxo.blocks import Each, Format, refuse_errors
 from chainbell.nodes.utxo.json_data import members, octets, output, prevouts
 from chainbell.nodes.utxo.scan import scan_transaction
@@ -53,7 +53,7 @@ class PrevoutReader:
             await self._look_for_index()
             if self._index:
                 await self._from_transactions(found, lacking)
-        return {each.hash: _collected(found, each) for _, each in homes}
+        return {each.hash: self._collected(found, each) for _, each in homes}
 
     async def of_mempool(self, transactions: Sequence[UtxoTransaction], beside: Sequence[UtxoTransaction]) -> Prevouts:
         """Give what these transactions of the mempool spend; ``beside`` are others in it whose outputs they may spend.
@@ -71,7 +71,23 @@ class PrevoutReader:
                 break
             await self._from_unspents(found, lacking)
             await self._from_transactions(found, _missing(found, transactions))
-        return {each.hash: _collected(found, each) for each in transactions if not _missing(found, [each])}
+        return {each.hash: self._collected(found, each) for each in transactions if not _missing(found, [each])}
+
+    def _collected(self, found: Mapping[bytes, Prevout], transaction: UtxoTransaction) -> tuple[Prevout | None, ...]:
+        """Give what a transaction spends, once the amounts are possible: those of prevouts are the node's mere word.
+
+        No chain of the family takes a transaction that makes more than it spends; where an input is not known, it may be
+        worth anything.
+        """
+        spent = tuple([found.get(point) for point in transaction.outpoints])
+        known = [each.amount for each in spent if each is not None]
+        if spent and len(known) == len(spent) and (lacking := sum(transaction.amounts) - sum(known)) > 0:
+            message = (
+                f"node {self._name}: by what it says of its inputs, transaction {transaction.hash.hex()} makes {lacking} "
+                "more in base units than it spends"
+            )
+            raise BadAnswerError(message)
+        return spent
 
     def _take(
         self,
@@ -120,7 +136,10 @@ class PrevoutReader:
 
         That is asked each time: a node that was started anew may have one now.
         """
-        (answer,) = await self._each([("getindexinfo", [])])
+        try:
+            (answer,) = await self._each([("getindexinfo", [])])
+        except ForbiddenError:
+            answer = {"txindex": None}
         if isinstance(answer, RpcError) and answer.code == _NO_METHOD:
             answer = {"txindex": None}
         with answered_by(self._name):
@@ -163,10 +182,6 @@ def _reading(txids: Sequence[bytes]) -> list[tuple[str, list[object]]]:
 
 def _missing(found: Mapping[bytes, Prevout], transactions: Iterable[UtxoTransaction]) -> list[bytes]:
     return [point for transaction in transactions for point in transaction.outpoints if point not in found]
-
-
-def _collected(found: Mapping[bytes, Prevout], transaction: UtxoTransaction) -> tuple[Prevout | None, ...]:
-    return tuple([found.get(point) for point in transaction.outpoints])
 
 
 def _txid(point: bytes) -> bytes:
