@@ -7,6 +7,7 @@ from chainbell.domain.chain import BlockRef
 from chainbell.telemetry.clock import now
 from tests.house import ALICE, ETHER, House, caught_up, following, house, started
 from tests.nodes import Anvil
+from tests.rpcproxy import Answer, LyingProxy
 
 NEVER: dict[str, Any] = {"required_confirmations": "finalized", "finality_lag": 8}
 
@@ -39,6 +40,27 @@ async def test_a_finalized_block_that_is_not_ours_settles_nothing(database_url: 
         assert "deposit.success" not in await _settle(home, fence, replace(block, height=block.height + 50))
         assert "deposit.success" not in await _settle(home, fence, replace(block, height=block.height - 1))
         assert (await _settle(home, fence, block))[-1] == "deposit.success"
+
+
+async def test_while_nothing_is_final_nothing_succeeds(database_url: str) -> None:
+    """A node that calls no block final yet settles nothing, however many blocks come."""
+
+    def nothing_final(method: str, params: list[Any], answer: Answer) -> Answer:
+        if method == "eth_getBlockByNumber" and params[0] == "finalized":
+            return {"jsonrpc": "2.0", "id": answer["id"], "error": {"code": -39001, "message": "Unknown block"}}
+        return answer
+
+    async with Anvil(slots_in_an_epoch=1000) as anvil, LyingProxy(anvil.url, rule=nothing_final) as proxy:
+        async with house(anvil, database_url, node_urls=[proxy.url], **NEVER) as home:
+            fence, block = await _with_a_deposit(home)
+            async with following(home):
+                await anvil.mine(3)
+                await caught_up(home)
+            (row,) = await home.fetch("select finalized_height from chains")
+            assert row["finalized_height"] is None
+            assert "deposit.success" not in await home.told()
+            fence = await home.fence()
+            assert (await _settle(home, fence, block))[-1] == "deposit.success"
 
 
 async def test_an_older_finalized_block_never_lowers_it(database_url: str) -> None:

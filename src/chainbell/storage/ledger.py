@@ -87,9 +87,10 @@ insert into blocks (chain, height, hash, parent_hash, mined_at) values ($1, $2, 
 on conflict (chain, hash) do update set orphaned_at = null
 """
 
+# Not least(), which passes over null: while nothing is final, the cursor would be.
 _MOVE_CURSOR = """
 update chains set cursor_height = $2, cursor_hash = $3, cursor_parent_hash = $4, advanced_at = $5,
-    finalized_height = least(finalized_height, $2)
+    finalized_height = case when finalized_height > $2 then $2 else finalized_height end
 where name = $1
 """
 
