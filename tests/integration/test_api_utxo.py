@@ -118,7 +118,7 @@ async def test_a_file_of_addresses_is_read_as_the_chain_writes_them(house: ApiHo
         assert await house.fetchval("select count(*) from addresses where chain = 'bitcoin-regtest'") == 3
 
 
-async def _tell(house: ApiHouse, chain: str) -> Transaction:
+async def _tell(house: ApiHouse, chain: str, maturity: int = 0) -> Transaction:
     """Keep a deposit of the golden files as one of this chain."""
     definition = house.services.chains[chain]
     record = told_utxo.TOLD["deposit.pending"].transaction
@@ -136,7 +136,7 @@ async def _tell(house: ApiHouse, chain: str) -> Transaction:
         asset_id=str(asset),
     )
     uid = movement_uid(about.type, definition.caip2, about.tx_hash, COIN, about.address, 1)
-    kept = replace(record, uid=uid, subject=about)
+    kept = replace(record, uid=uid, subject=about, maturity=maturity)
     async with house.database.transaction() as connection:
         await save_transactions(connection, [kept])
     return kept
@@ -161,6 +161,16 @@ async def test_transactions_are_listed_as_their_chain_writes_them(house: ApiHous
         refused = await client.get("/v2/transactions", params={"address": "nonsense"})
         assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
         assert "is an address of none of" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(("maturity", "required"), [(0, 3), (2, 3), (100, 100)])
+async def test_a_transaction_says_how_many_confirmations_it_needs(house: ApiHouse, maturity: int, required: int) -> None:
+    """Those of the chain, or of its own maturity where that is longer, in a list and alone, as its webhooks say."""
+    record = await _tell(house, "bitcoin-regtest", maturity)
+    async with house.client(await house.key()) as client:
+        (item,) = (await client.get("/v2/transactions")).json()["items"]
+        alone = (await client.get(f"/v2/transactions/{record.uid}")).json()
+        assert (item["requiredConfirmation"], alone["requiredConfirmation"]) == (required, required)
 
 
 async def test_an_address_without_a_chain_means_the_chains_that_write_it(house: ApiHouse) -> None:

@@ -329,13 +329,16 @@ async def test_the_node_that_is_ahead_is_used_within_a_bounded_time(anvil: Anvil
 async def test_new_heads_wake_us(anvil: Anvil) -> None:
     """Each new block, and each reorg, wakes whoever waits for the websocket's hint."""
     wake = asyncio.Event()
-    listening = asyncio.create_task(HeadHints(Endpoint("node", anvil.url, anvil.ws_url), wake, lambda: 0.0, QUICK).run())
+    hints = HeadHints(Endpoint("node", anvil.url, anvil.ws_url), wake, lambda: 0.0, QUICK)
+    listening = asyncio.create_task(hints.run())
     async with asyncio.timeout(20):
         await wake.wait()
+        assert (hints.trouble, hints.messages) == (None, 0)
         for step in (anvil.mine, anvil.mine, lambda: anvil.reorg(1)):
             wake.clear()
             await step()
             await wake.wait()
+    assert hints.messages >= 3
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening
@@ -354,12 +357,14 @@ async def test_lost_hints_are_looked_for_again(anvil: Anvil) -> None:
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     endpoint = Endpoint("node", anvil.url, f"ws://127.0.0.1:{port}")
-    listening = asyncio.create_task(HeadHints(endpoint, asyncio.Event(), lambda: 0.0, QUICK).run())
+    hints = HeadHints(endpoint, asyncio.Event(), lambda: 0.0, QUICK)
+    listening = asyncio.create_task(hints.run())
     async with asyncio.timeout(20):
         for _ in range(3):
             connected.clear()
             await connected.wait()
     assert not listening.done()
+    assert hints.trouble in {"ClientOSError", "ServerDisconnectedError"}
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening

@@ -1,10 +1,11 @@
 """How nodes fare, in the database: who may say so, and what follows from it for a chain's lag."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from chainbell.api.chain_report import chain_report
 from chainbell.config.chains import load_chains
-from chainbell.domain.node import NodeState, NodeStatus, Tip
+from chainbell.domain.node import Hints, HintsState, NodeState, NodeStatus, Tip
 from chainbell.storage.chains import ChainStates
 from chainbell.storage.database import Database
 from chainbell.storage.node_states import FRESH, ChainNodes, Lag, NodeStates
@@ -14,6 +15,8 @@ from tests.nodes import Anvil
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ANVIL = load_chains()["anvil"]
 WELL = NodeStatus("http://a", NodeState.HEALTHY, None, NOW, Tip(110, NOW + timedelta(seconds=30)))
+HEARD = replace(WELL, hints=Hints(HintsState.CONNECTED, NOW, None))
+UNHEARD = replace(WELL, hints=Hints(HintsState.DISCONNECTED, NOW, "tcp://a:1: cannot connect"))
 DOWN = NodeStatus("http://b", NodeState.FAILING, "cannot connect", NOW, None, "cannot connect", NOW)
 
 
@@ -45,8 +48,9 @@ async def test_only_who_follows_a_chain_reports_its_nodes(database_url: str) -> 
         assert [node.status for node in (await nodes_of(states)).nodes] == [DOWN, WELL]
         await start(database, follower="second")
         assert not await states.report("anvil", "first", [WELL], NOW)
-        assert await states.report("anvil", "second", [WELL], NOW)
-        assert [(node.position, node.status) for node in (await nodes_of(states)).nodes] == [(1, WELL)]
+        for status in (WELL, HEARD, UNHEARD, WELL):
+            assert await states.report("anvil", "second", [status], NOW)
+            assert [(node.position, node.status) for node in (await nodes_of(states)).nodes] == [(1, status)]
         async with database.connection() as connection:
             await connection.execute("update chains set lease_until = clock_timestamp() - interval '1 second'")
         assert not await states.report("anvil", "second", [DOWN], NOW)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import structlog
 import zmq
 import zmq.asyncio
 
+from chainbell.api.chain_report import chain_report
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.utxo.hints import ZmqHints
+from chainbell.storage.chains import ChainStates
+from chainbell.telemetry.clock import now
 from tests.bitcoin import Bitcoind
 from tests.fixtures_nodes import Starter
+from tests.utxo_house import UtxoHouse, caught_up, following_utxo, started, until, utxo_house
 
 PATIENCE = 15.0
 
@@ -136,6 +142,64 @@ async def test_dropped_messages_set_both_events() -> None:
         context.destroy(linger=0)
     told = [line for line in logs if line["event"] == "node.hints_dropped"]
     assert [(line["topic"], line["dropped"]) for line in told] == [("hashblock", 2)]
+
+
+async def told_of(home: UtxoHouse) -> tuple[int | None, str, str | None]:
+    """Return what the chain's status says of its node: the tip, and its hints with the reason."""
+    (chain,) = await chain_report(home.database, ChainStates(home.database), [home.definition], now())
+    for node in chain.nodes or []:
+        if node.hints is not None:
+            return node.tip_height, node.hints.state.value, node.hints.reason
+    return None, "", None
+
+
+async def test_the_status_says_whether_a_node_is_heard(bitcoind: Bitcoind, database_url: str) -> None:
+    """Connected, disconnected with the reason when the node is gone, and connected again when it is back."""
+    async with utxo_house(bitcoind, database_url, zmq=[bitcoind.zmq_url]) as home, following_utxo(home):
+        await started(home)
+
+        async def is_told(state: str, reason: str | None) -> bool:
+            return (await told_of(home))[1:] == (state, reason)
+
+        async def shows(height: int) -> bool:
+            return (await told_of(home))[0] == height
+
+        await until(lambda: is_told("connected", None), "it is connected")
+        for _ in range(3):
+            await bitcoind.mine()
+            await until(partial(shows, await bitcoind.height()), "the status shows the block")
+            assert await is_told("connected", None)
+        await bitcoind.stop()
+        gone = f"{bitcoind.zmq_url}: the connection ended"
+        await until(lambda: is_told("disconnected", gone), "it is disconnected")
+        await bitcoind.start()
+        await until(lambda: is_told("connected", None), "it is connected again")
+
+
+async def test_the_status_says_when_a_node_is_silent(bitcoind: Bitcoind, database_url: str) -> None:
+    """A publisher that tells nothing of the blocks that its node shows is silent until it tells something."""
+    context = zmq.asyncio.Context()
+    publisher = context.socket(zmq.XPUB)
+    port = publisher.bind_to_random_port("tcp://127.0.0.1")
+    try:
+        home_zmq = [f"tcp://127.0.0.1:{port}"]
+        async with utxo_house(bitcoind, database_url, zmq=home_zmq) as home, following_utxo(home):
+            await started(home)
+
+            async def is_told(state: str) -> bool:
+                return (await told_of(home))[1] == state
+
+            await until(lambda: is_told("connected"), "it is connected")
+            deadline = time.monotonic() + PATIENCE
+            while not await is_told("silent"):
+                await bitcoind.mine()
+                await caught_up(home)
+                assert time.monotonic() < deadline
+            assert "doctor" in str((await told_of(home))[2])
+            await publisher.send_multipart([b"hashblock", bytes(32), bytes(4)])
+            await until(lambda: is_told("connected"), "it is heard again")
+    finally:
+        context.destroy(linger=0)
 
 
 def test_hints_need_a_publisher() -> None:

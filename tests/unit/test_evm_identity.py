@@ -2,6 +2,8 @@
 
 import pytest
 
+from chainbell.app.node_endpoint import node_endpoint
+from chainbell.config.node_url import NodeUrl
 from chainbell.domain.chain import ChainDefinition
 from chainbell.nodes.endpoint import Endpoint
 from chainbell.nodes.identity import NodeIdentity, complaint
@@ -70,3 +72,29 @@ def test_what_a_node_says_is_scrubbed() -> None:
     """Keys and credentials that a node repeats are masked, percent-encoded or not; words of the path stay."""
     said = "v3: project 0123456789abcdef s3cret s3cr%65t fedcba9876543210 0011223344556677 exceeded"
     assert ENDPOINT.scrub(said) == "v3: project *** *** *** *** *** exceeded"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://node.example:8332",
+        "http://node.example:8332/",
+        "http://NODE.example:8332?zmq=tcp://node.example:28332&rps=5",
+        "http://joe:s3cret@node.example:8332",
+        "http://node.example:8332?cookie=/var/lib/bitcoind/.cookie",
+        "https://node.example:8332?apikey=fedcba9876543210",
+    ],
+)
+def test_a_node_is_the_same_with_other_options(url: str) -> None:
+    """Neither options nor credentials make another node of it, though its name changes with them."""
+    assert node_endpoint(NodeUrl.parse(url)).place == "node.example:8332"
+
+
+def test_nodes_are_told_apart_without_their_keys() -> None:
+    """Another host, port or path is another node; of a path, which may be a key, nothing can be read."""
+    urls = ["http://a.example", "https://a.example", "http://b.example", "http://a.example/one", "http://a.example/two/"]
+    places = [node_endpoint(NodeUrl.parse(url)).place for url in urls]
+    assert places[:3] == ["a.example:80", "a.example:443", "b.example:80"]
+    assert len(set(places)) == len(places)
+    assert not any(word in place for place in places for word in ("one", "two"))
+    assert places[4] == node_endpoint(NodeUrl.parse("https://joe:s3cret@a.example:80/two?zmq=tcp://a.example:1")).place

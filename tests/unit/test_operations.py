@@ -217,6 +217,10 @@ def test_the_services_fit_together() -> None:
             assert service["build"]["target"] in stages()
     assert {name for name, service in services.items() if service.get("profiles") == ["dev"]} == {"anvil", "bitcoind"}
     settings = services["chainbell"]["environment"]
+    assert {name for name in settings if "NODES__" in name} == {
+        "CHAINBELL_NODES__ANVIL",
+        "CHAINBELL_NODES__BITCOIN_REGTEST",
+    }
     assert "@postgres:5432/" in settings["CHAINBELL_DATABASE_URL"]
     folder = re.findall(r"CHAINBELL_DATA_DIR=(\S+)", stages()["chainbell"])[0]
     assert settings["CHAINBELL_DATA_DIR"] == folder

@@ -17,6 +17,13 @@ def test_what_is_printed_is_read_again(text: str) -> None:
     assert parse_time(text) == parse_moment(text, "--before") == MOMENT
 
 
+def test_a_year_is_written_with_four_digits() -> None:
+    """Also an early one, which nobody means: what is printed is always a time, and read again."""
+    early = datetime(264, 3, 4, tzinfo=UTC)
+    assert wire_time(early) == "0264-03-04T00:00:00.000000Z"
+    assert parse_time(wire_time(early)) == early
+
+
 def test_a_day_is_its_beginning_in_utc_on_the_command_line_only() -> None:
     """A program that asks the API says which hour it means."""
     assert parse_moment("2026-11-22", "--since") == datetime(2026, 11, 22, tzinfo=UTC)

@@ -6,12 +6,15 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
+from chainbell.app.hearing import HeardNodes
 from chainbell.app.node_endpoint import node_endpoint
 from chainbell.app.node_reports import NodeReporter
 from chainbell.app.services import Services
+from chainbell.config.node_url import NodeUrl
 from chainbell.domain.chain import Capability, ChainDefinition
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.events.catalogue import V1_TYPES
@@ -45,27 +48,47 @@ def watcher_parts(services: Services) -> dict[str, Part]:
     """Return what runs side by side to follow every chain that has a node."""
     parts: dict[str, Part] = {}
     for name, urls in services.settings.nodes.items():
-        wake, mempool_wake = asyncio.Event(), asyncio.Event()
-        parts[f"chain {name}"] = partial(_follow, services, services.chains[name], wake, mempool_wake)
-        for number, url in enumerate(urls, start=1):
-            if url.ws is not None:
-                parts[f"chain {name} hints {number}"] = HeadHints(node_endpoint(url), wake, random.random).run
-            if url.zmq:
-                parts[f"chain {name} hints {number}"] = ZmqHints(node_endpoint(url), wake, mempool_wake).run
+        hints = _Hints.of(urls)
+        parts[f"chain {name}"] = partial(_follow, services, services.chains[name], hints)
+        for number, line in enumerate(hints.lines, start=1):
+            if line is not None:
+                parts[f"chain {name} hints {number}"] = line.run
     return parts
 
 
-async def _follow(services: Services, definition: ChainDefinition, wake: asyncio.Event, mempool_wake: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class _Hints:
+    """What the nodes of one chain announce, and whom it wakes."""
+
+    wake: asyncio.Event
+    mempool_wake: asyncio.Event
+    lines: tuple[HeadHints | ZmqHints | None, ...]
+    """In the order of the nodes; None: it announces nothing."""
+
+    @classmethod
+    def of(cls, urls: Sequence[NodeUrl]) -> Self:
+        """Listen where the URLs say so; to be run."""
+        wake, mempool_wake = asyncio.Event(), asyncio.Event()
+
+        def line(url: NodeUrl) -> HeadHints | ZmqHints | None:
+            if url.zmq:
+                return ZmqHints(node_endpoint(url), wake, mempool_wake)
+            return None if url.ws is None else HeadHints(node_endpoint(url), wake, random.random)
+
+        return cls(wake, mempool_wake, tuple(line(url) for url in urls))
+
+
+async def _follow(services: Services, definition: ChainDefinition, hints: _Hints) -> None:
     """Follow one chain, through nodes of its kind."""
     begin_chain(definition.name, (name for name in V1_TYPES if name.startswith("transaction.")))
     if definition.kind is ChainKind.EVM:
         await _follow_through(
-            await _evm_pool(services, definition), services, definition, wake, lambda _leading, _tracker: {}
+            await _evm_pool(services, definition), services, definition, hints, lambda _leading, _tracker: {}
         )
     else:
         pool = await _utxo_pool(services, definition)
-        beside = partial(_beside_utxo, pool, services, definition, mempool_wake)
-        await _follow_through(pool, services, definition, wake, beside)
+        beside = partial(_beside_utxo, pool, services, definition, hints.mempool_wake)
+        await _follow_through(pool, services, definition, hints, beside)
 
 
 def _beside_utxo(  # noqa: PLR0913 - what is joined
@@ -89,7 +112,7 @@ async def _follow_through(
     pool: NodePool[N],
     services: Services,
     definition: ChainDefinition,
-    wake: asyncio.Event,
+    hints: _Hints,
     beside: Callable[[Leading, Tracker], Mapping[str, Part]],
 ) -> None:
     """Join nodes, watcher and tracker, and what runs `beside` them, until cancelled; the pool is closed then."""
@@ -97,9 +120,10 @@ async def _follow_through(
     policy = Policy(definition.required_depth, screening=settings.screening != "off")
     tracker = Tracker(LedgerStore(services.database, publish), definition, policy)
     identity = f"{socket.gethostname()}/{os.getpid()}/{random.getrandbits(32):08x}"
-    follower = Follower(definition, pool, services.chain_states, tracker, identity=identity, wake=wake, clock=now)
+    follower = Follower(definition, pool, services.chain_states, tracker, identity=identity, wake=hints.wake, clock=now)
     scanner = BackScanner(definition, pool, ScanStore(services.database), tracker, leading=follower.leading, clock=now)
-    reporter = NodeReporter(definition.name, pool, NodeStates(services.database), follower=identity, clock=now)
+    heard = HeardNodes(pool, hints.lines, now)
+    reporter = NodeReporter(definition.name, heard, NodeStates(services.database), follower=identity, clock=now)
     # Apart, so that what crashes one of them does not stop the others.
     parts = {
         f"chain {definition.name} tip": follower.run,

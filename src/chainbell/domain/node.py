@@ -20,6 +20,26 @@ class NodeState(StrEnum):
     """It is of another chain: it is never read, only asked now and then whether it still is."""
 
 
+class HintsState(StrEnum):
+    """Whether what a node announces is heard: it shortens waits, and is needed for nothing."""
+
+    CONNECTED = "connected"
+    SILENT = "silent"
+    """Connected, but it showed new blocks of which it had said nothing."""
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What became of the line on which a node announces what is new."""
+
+    state: HintsState
+    since: datetime
+    """When it entered its state."""
+    reason: str | None
+    """Why nothing is heard; None while it is connected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tip:
     """The newest block that a node showed."""
@@ -45,3 +65,5 @@ class NodeStatus:
     """What was last wrong with it, also when it is well again; None: nothing ever since we know it."""
     failed_at: datetime | None = None
     """When that was."""
+    hints: Hints | None = None
+    """Whether what it announces is heard; None: nothing that announces is configured, or nobody listens."""

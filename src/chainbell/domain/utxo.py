@@ -63,7 +63,7 @@ class MempoolView:
     """A node's mempool at one moment in which its best block was `tip`, before and after."""
 
     node: str
-    """The node's name."""
+    """Which node it is, by its place."""
     tip: bytes
     """Hash of the node's best block."""
     arrived: tuple[UtxoTransaction, ...]

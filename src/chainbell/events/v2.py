@@ -120,4 +120,4 @@ def _address(transaction: Transaction, address: bytes | None) -> str | None:
 
 def wire_time(moment: datetime) -> str:
     """Return a time as it is written everywhere: ISO 8601, in UTC, with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

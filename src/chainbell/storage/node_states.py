@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chainbell.domain.node import NodeState, NodeStatus, Tip
+from chainbell.domain.node import Hints, HintsState, NodeState, NodeStatus, Tip
 from chainbell.storage.database import Database, Record
 
 FRESH = timedelta(seconds=60)
@@ -19,15 +19,16 @@ with entitled as (
     delete from node_states where chain = $1 and position > $4 and exists (select from entitled)
 )
 insert into node_states (chain, reported_by, reported_at, position, name, state, reason, since, tip_height, tip_at,
-                         last_failure, failed_at)
+                         last_failure, failed_at, hints_state, hints_since, hints_reason)
 select $1, $2, $3, node.* from entitled, unnest(
     $5::integer[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::timestamptz[],
-    $12::text[], $13::timestamptz[]
+    $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[], $16::text[]
 ) as node
 on conflict (chain, position) do update set
     name = excluded.name, state = excluded.state, reason = excluded.reason, since = excluded.since,
     tip_height = excluded.tip_height, tip_at = excluded.tip_at,
     last_failure = excluded.last_failure, failed_at = excluded.failed_at,
+    hints_state = excluded.hints_state, hints_since = excluded.hints_since, hints_reason = excluded.hints_reason,
     reported_by = excluded.reported_by, reported_at = excluded.reported_at
 returning true
 """
@@ -104,6 +105,9 @@ class NodeStates:
                 [node.tip and node.tip.mined_at for node in nodes],
                 [node.last_failure for node in nodes],
                 [node.failed_at for node in nodes],
+                [node.hints and node.hints.state.value for node in nodes],
+                [node.hints and node.hints.since for node in nodes],
+                [node.hints and node.hints.reason for node in nodes],
             )
         return bool(rows)
 
@@ -120,6 +124,7 @@ class NodeStates:
 
 
 def _reported(row: Record) -> ReportedNode:
+    state = row["hints_state"]
     status = NodeStatus(
         name=row["name"],
         state=NodeState(row["state"]),
@@ -128,5 +133,6 @@ def _reported(row: Record) -> ReportedNode:
         tip=None if row["tip_height"] is None else Tip(row["tip_height"], row["tip_at"]),
         last_failure=row["last_failure"],
         failed_at=row["failed_at"],
+        hints=None if state is None else Hints(HintsState(state), row["hints_since"], row["hints_reason"]),
     )
     return ReportedNode(row["position"], status, row["reported_at"])

@@ -68,6 +68,8 @@ class _Lead(Generic[N]):
     """Between two blocks a node finalizes seldom more than once: it need not be asked at each poll."""
     settled: bool = False
     """Whether everything that is deep enough was promoted since the cursor and the finalized block last moved."""
+    stood_with: N | None = None
+    """The node whose chain last had our cursor in it."""
     behind: int = 0
     """How often in a row the node's tip lay behind our cursor."""
     too_deep: tuple[bytes, bytes] | None = None
@@ -183,6 +185,7 @@ class Follower(Generic[N]):
                 return Progress.STALE
             match verdict:
                 case TipVerdict.IS_CURSOR:
+                    lead.stood_with = node
                     lead.doubts.stands()
                     self._ask_another_when_still(lead, node, tip)
                     return await self._settle(lead, node)
@@ -244,6 +247,7 @@ class Follower(Generic[N]):
         if not self._committed(outcome):
             return Progress.STALE
         lead.local.advance(refs)
+        lead.stood_with = node
         lead.doubts.stands()
         lead.settled, lead.finalized = True, finalized
         self.leading.begin(lead.lease.fence)
@@ -308,7 +312,7 @@ class Follower(Generic[N]):
     async def _retract(self, lead: _Lead[N], node: N, ancestor: BlockRef) -> Progress:
         cursor = lead.local.cursor
         self._log.warning("reorg", depth=cursor.height - ancestor.height, ancestor=ancestor.height)
-        shown_by = await self._who_showed(node, cursor)
+        shown_by = await self._who_showed(lead, node, cursor)
         outcome = await self._commits.retract(lead.lease.fence, cursor, ancestor, self._clock(), shown_by)
         if not self._committed(outcome):
             return Progress.STALE
@@ -316,11 +320,16 @@ class Follower(Generic[N]):
         lead.settled = False
         return Progress.MOVED
 
-    async def _who_showed(self, node: N, block: BlockRef) -> str | None:
-        """Return the node where it knows a block that is taken back: whether what was in it is absent can be asked of it."""
+    async def _who_showed(self, lead: _Lead[N], node: N, block: BlockRef) -> str | None:
+        """Return the node if its chain once held what is taken back: whether that is absent can be asked of its mempool.
+
+        A node may know the header of a branch that it never followed: only the one node that there is counts by that.
+        """
         if Capability.MEMPOOL not in self._definition.capabilities:
             return None
-        return node.name if await node.header(block.hash) is not None else None
+        if node is lead.stood_with or (not self._nodes.has_another(node) and await node.header(block.hash) is not None):
+            return node.place
+        return None
 
     async def _read_finalized(self, node: N) -> BlockRef | None:
         return None if self._definition.required_depth is not None else await node.finalized()

@@ -117,8 +117,8 @@ class MempoolFollower(Generic[M]):
     async def _look_at(self, node: M, fence: int) -> float:
         seen = self._seen
         stretch = self._leading.stretch
-        if seen is None or (seen.node, seen.fence, seen.stretch) != (node.name, fence, stretch):
-            seen = self._seen = _Seen(node.name, fence, stretch)
+        if seen is None or (seen.node, seen.fence, seen.stretch) != (node.place, fence, stretch):
+            seen = self._seen = _Seen(node.place, fence, stretch)
         began = _monotonic()
         view = await node.mempool(seen.known)
         took = _monotonic() - began

@@ -72,6 +72,11 @@ class Node(Protocol):
         """What to call it."""
         ...
 
+    @property
+    def place(self) -> str:
+        """Which node it is, also after it is called otherwise."""
+        ...
+
     async def blocks_from(self, first: int, last: int) -> Sequence[Block]:
         """Return whole, checked blocks of its best chain by height; fewer where it has not got so many."""
         ...
@@ -209,6 +214,11 @@ class MempoolNode(Protocol):
     @property
     def name(self) -> str:
         """What to call it."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Which node it is, also after it is called otherwise."""
         ...
 
     async def mempool(self, known: Collection[bytes]) -> MempoolView:

@@ -8,7 +8,7 @@ from chainbell.domain.address import format_address, format_hash
 from chainbell.domain.chain import BlockRef, ChainDefinition, Mode
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.coverage import Covered
-from chainbell.domain.node import NodeState
+from chainbell.domain.node import Hints, HintsState, NodeState
 from chainbell.domain.seeding import SeedingState
 from chainbell.storage.chains import ChainStatus
 from chainbell.storage.coverage import SubjectCoverage
@@ -70,6 +70,22 @@ class CoverageView(Wire):
         )
 
 
+class HintsView(Wire):
+    """Whether what a node announces (options ``ws`` and ``zmq`` of its URL) is heard; it is polled all the same."""
+
+    state: HintsState
+    """``connected``. ``silent``: connected, but it showed new blocks of which it had said nothing. ``disconnected``."""
+    since: WireTime
+    """When it entered its state."""
+    reason: str | None
+    """Why nothing is heard; null while it is connected."""
+
+    @classmethod
+    def of(cls, hints: Hints) -> Self:
+        """Show what is heard."""
+        return cls(state=hints.state, since=hints.since, reason=hints.reason)
+
+
 class NodeView(Wire):
     """One node of a chain, as the process that follows the chain sees it."""
 
@@ -87,6 +103,8 @@ class NodeView(Wire):
     last_failure: str | None
     """What was last wrong with it, also when it is well again; null: nothing since its process started."""
     failed_at: WireTime | None
+    hints: HintsView | None = None
+    """Whether what it announces is heard; null: its URL names nothing that announces."""
     reported_at: WireTime
     """An old report shows that nobody follows the chain."""
 
@@ -103,6 +121,7 @@ class NodeView(Wire):
             tip_at=None if status.tip is None else status.tip.mined_at,
             last_failure=status.last_failure,
             failed_at=status.failed_at,
+            hints=None if status.hints is None else HintsView.of(status.hints),
             reported_at=node.reported_at,
         )
 

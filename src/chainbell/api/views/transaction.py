@@ -10,6 +10,7 @@ from chainbell.domain.chain import ChainDefinition
 from chainbell.domain.transaction import Execution, ScreeningStatus, Status, TransactionEvent, TransactionType
 from chainbell.events.v2 import members
 from chainbell.storage.transaction_list import ListedTransaction
+from chainbell.tracker.confirmation import Policy
 
 
 class ScreeningView(Wire):
@@ -70,6 +71,7 @@ class TransactionView(Wire):
 def transaction_members(listed: ListedTransaction, chains: Mapping[str, ChainDefinition]) -> dict[str, Any]:
     """Return a transaction's members, by the very code that renders webhooks."""
     definition = chains.get(listed.transaction.subject.chain.name)
+    policy = Policy(None if definition is None else definition.required_depth, screening=False)
     return members(
         TransactionEvent(
             name="listed",
@@ -77,7 +79,7 @@ def transaction_members(listed: ListedTransaction, chains: Mapping[str, ChainDef
             previous_status=None,
             occasion=(),
             confirmations=listed.confirmations,
-            required_confirmations=None if definition is None else definition.required_depth,
+            required_confirmations=policy.required_of(listed.transaction.maturity),
             at=listed.transaction.updated_at,
         )
     )

@@ -5,7 +5,7 @@ from typing import Self
 from uuid import UUID
 
 from chainbell.api.chain_report import chain_report
-from chainbell.api.views.chain import ChainView, NodeView, SeedingView
+from chainbell.api.views.chain import ChainView, HintsView, NodeView, SeedingView
 from chainbell.api.views.wire import Wire, WireTime
 from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table
@@ -100,10 +100,14 @@ def show(*, as_json: bool) -> None:
             answer(_seeding_line(chain.name, chain.seeding))
     at = now()
     print_table(
-        ["chain", "node", "state", "since", "tip", "reason"],
+        ["chain", "node", "state", "since", "tip", "hints", "reason"],
         [_node_row(chain, node, at) for chain in status.chains for node in chain.nodes or ()],
         "no node was tried yet: `chainbell run` does",
     )
+    for chain in status.chains:
+        for node in chain.nodes or ():
+            if node.hints is not None and node.hints.reason is not None:
+                answer(_hints_line(chain.name, node.name, node.hints))
     print_table(
         ["endpoint", "state", "pending", "oldest", "exhausted"],
         [_backlog_row(backlog) for backlog in status.endpoints],
@@ -148,6 +152,11 @@ def _seeding_line(chain: str, seeding: SeedingView) -> str:
     return f"{chain}: older outputs of {whose} are being read, what leaves them is not covered until then{waits}"
 
 
+def _hints_line(chain: str, node: str, hints: HintsView) -> str:
+    since = wire_time(hints.since)
+    return f"{chain}: hints of {node} {hints.state} since {since}: {hints.reason}. It is polled all the same"
+
+
 def _scans_line(one: UnfinishedScansView) -> str:
     count = "1 scan reads" if one.scans == 1 else f"{one.scans:,} scans read"
     waits = f"; waiting: {'; '.join(one.troubles)}" if one.troubles else ""
@@ -167,6 +176,7 @@ def _node_row(chain: ChainView, node: NodeView, at: datetime) -> list[str | None
         told,
         wire_time(node.since),
         None if node.tip_height is None else str(node.tip_height),
+        None if node.hints is None else node.hints.state.value,
         node.reason or past,
     ]
 
