@@ -1,6 +1,7 @@
 """`chainbell key` and `chainbell address next`: what they do and print, and that no private key gets anywhere."""
 
 import asyncio
+import signal
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,12 @@ from random import Random
 
 import pytest
 
-from chainbell.custody.extended_key import BIP32_MAIN
+from chainbell.custody.descriptor_checksum import checksum_of
+from chainbell.custody.extended_key import BIP32_MAIN, BIP32_TEST
+from chainbell.domain.chain import BlockRef
+from chainbell.domain.following import KeptLedger
+from chainbell.telemetry.clock import now
+from tests import builders
 from tests.api_client import CURSOR, api_house
 from tests.command import COMMAND, SECRET_KEY, Ended, chainbell, environment
 from tests.keys import BIP32_XPRV, WIF, random_key
@@ -86,3 +92,55 @@ async def test_a_private_key_gets_nowhere(database_url: str, tmp_path: Path, sec
             for table in tables:
                 rows = await connection.fetch(f'select * from "{table["table_name"]}"')
                 assert not any(piece in str(dict(row)) for row in rows)
+
+
+@pytest.mark.parametrize("secret", [BIP32_XPRV, WIF], ids=["xprv", "wif"])
+async def test_a_private_key_in_the_place_of_an_address_is_not_repeated(
+    database_url: str, tmp_path: Path, secret: str
+) -> None:
+    """By `address add`, `remove`, `balance`, and in each column of a file that `address import` reads."""
+    run = partial(chainbell, cwd=tmp_path, DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
+    async with api_house(database_url):
+        pass
+    lines = tmp_path / "given.csv"
+    await asyncio.to_thread(lines.write_text, f"address\n{secret}\n")
+    header = tmp_path / "header.csv"
+    await asyncio.to_thread(header.write_text, f"address,{secret}\n")
+    for words in (
+        ["add", "anvil", secret],
+        ["add", "bitcoin", secret],
+        ["add", secret, XPUB],
+        ["remove", "bitcoin", secret],
+        ["balance", "bitcoin", secret],
+        ["import", "bitcoin", str(lines)],
+        ["import", "bitcoin", str(header)],
+        ["next", secret],
+    ):
+        ended = run("address", *words)
+        assert (ended.code, ended.out) == (1, ""), words
+        assert "looks like a private or extended key" in ended.err
+        assert not any(secret[at : at + 10] in ended.err for at in range(40)), ended.err
+
+
+async def test_a_key_that_takes_long_can_be_given_up(database_url: str, tmp_path: Path) -> None:
+    """An interrupt ends the command within seconds, and nothing is registered."""
+    keys = ",".join(f"{random_key(Random(seed)).text(BIP32_TEST)}/<0;1>/*" for seed in range(20))
+    body = f"wsh(sortedmulti(2,{keys}))"
+    words = [str(COMMAND), "key", "add", "bitcoin-regtest", f"{body}#{checksum_of(body)}", "--gap-limit", "75"]
+    async with api_house(database_url) as house:
+        cursor = BlockRef(CURSOR, builders.block_hash(CURSOR), builders.block_hash(CURSOR - 1))
+        definition = house.services.chains["bitcoin-regtest"]
+        await house.services.chain_states.start(definition, builders.block_hash(0), KeptLedger((cursor,)), now())
+        settings = environment(DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
+        command = await asyncio.create_subprocess_exec(*words, cwd=tmp_path, env=settings, stderr=asyncio.subprocess.PIPE)
+        derives = "select count(*) from pg_stat_activity where application_name like $1 and query ilike 'rollback%'"
+        async with asyncio.timeout(60):
+            while not await house.fetchval(derives, f"chainbell {command.pid}@%"):
+                assert command.returncode is None
+                await asyncio.sleep(0.05)
+        command.send_signal(signal.SIGINT)
+        async with asyncio.timeout(5):
+            _, told = await command.communicate()
+        assert command.returncode not in {0, None}
+        assert b"Traceback" not in told
+        assert await house.fetchval("select count(*) from keys") == 0

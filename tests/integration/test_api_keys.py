@@ -226,3 +226,33 @@ async def test_a_private_key_is_refused_and_stays_nowhere(house: ApiHouse, tmp_p
     piece = "abandon" if secret is PHRASE else secret.removeprefix("wpkh(")[6:20]
     assert not any(piece in text for text in texts)
     assert VPUB not in str(logs)
+
+
+@pytest.mark.parametrize("secret", [BIP32_XPRV, WIF, VPUB], ids=["xprv", "wif", "vpub"])
+async def test_a_key_in_the_place_of_an_address_is_not_repeated(house: ApiHouse, secret: str) -> None:
+    """Nor in that of a chain, a path, a query, a line of a file or the name of a member: what is answered has none of it."""
+    address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+    with capture_logs() as logs:
+        async with house.client(await house.key()) as client:
+            bodies = [
+                {"chain": CHAIN, "address": secret},
+                {"chain": "anvil", "address": secret},
+                {"chain": secret, "address": address},
+                {"chain": secret[:60], "address": address},
+                {"chain": CHAIN, "address": address, secret: 1},
+                {"chain": CHAIN, "keyId": secret},
+            ]
+            answers = [await client.post("/v2/addresses", json=body) for body in bodies]
+            answers.append(await client.post("/v2/keys", json={"chain": secret[:60], "key": VPUB}))
+            paths = [f"addresses/{CHAIN}/{secret}", f"addresses/{secret}/{address}", f"keys/{secret}", f"chains/{secret}"]
+            paths += [
+                f"{path}={secret}" for path in ("addresses?chain", "transactions?address", f"coverage?chain={CHAIN}&address")
+            ]
+            answers += [await client.get(f"/v2/{path}") for path in paths]
+            for kind, line in (("text/csv", f"address\n{secret}\n"), ("application/x-ndjson", f'{{"address":"{secret}"}}')):
+                url = f"/v2/addresses/bulk?chain={CHAIN}"
+                answers.append(await client.post(url, content=line, headers={"Content-Type": kind}))
+    assert {answer.status_code for answer in answers} <= {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND}
+    assert "looks like a private or extended key, which belongs nowhere here" in answers[0].json()["detail"]
+    for text in [*(answer.text for answer in answers), str(logs)]:
+        assert not any(secret[at : at + 10].lower() in text.lower() for at in range(4, 40)), text

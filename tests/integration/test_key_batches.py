@@ -9,12 +9,13 @@ from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.address_file import Entry
 from chainbell.custody.derivation import derive
 from chainbell.custody.extended_key import BIP32_MAIN
+from chainbell.custody.new_key import NewKey
 from chainbell.custody.registration import Batch, Order
 from chainbell.storage.accounts import OPERATOR
 from chainbell.storage.address_registry import AddressRegistry
 from chainbell.storage.database import Database
 from chainbell.storage.key_addresses import NextAddress, next_address
-from chainbell.storage.keys import KeyStore, NewKey
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.watches import WatchStore
 from chainbell.telemetry.clock import now
 from tests.feed_builders import with_a_chain

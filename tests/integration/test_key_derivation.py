@@ -1,12 +1,12 @@
 """Addresses of extended keys and descriptors, against the daemons' own derivation and checksums."""
 
+import importlib
 from collections.abc import Iterator
 from random import Random
 
 import pytest
-from eth_account import Account
-from eth_account.hdaccount.mnemonic import Mnemonic
 
+from chainbell.custody import public_derivation
 from chainbell.custody.account_key import parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.descriptor_checksum import checksum_of
@@ -48,6 +48,8 @@ def _bodies(random: Random, *, modern: bool) -> Iterator[str]:
     if modern:
         yield f"wsh(multi(17,{','.join(random_public_key(random).hex() for _ in range(20))}))"
         yield f"tr({random_public_key(random)[1:].hex()})"
+        yield f"tr([d34db33f/86h/0h/0h]{random_public_key(random)[1:].hex()})"
+        yield f"tr([D34DB33F]{random_public_key(random)[1:].hex()})"
 
 
 async def _agree(node: UtxoDaemon, body: str) -> None:
@@ -97,6 +99,11 @@ async def test_a_bare_key_has_a_receiving_and_a_change_branch(version: str, form
 
 async def test_an_xpub_derives_the_accounts_of_a_wallet_on_evm_chains() -> None:
     """The account's xpub gives the addresses of m/44'/60'/0'/0/i, as eth_account derives them with the private keys."""
+    importlib.import_module("chainbell.nodes")  # before eth_account, whose py_ecc raises the recursion limit
+    from eth_account import Account  # noqa: PLC0415 - see above
+    from eth_account.hdaccount.mnemonic import Mnemonic  # noqa: PLC0415 - see above
+
+    public_derivation.load()
     from bitcoinlib.keys import HDKey  # noqa: PLC0415 - by now it was loaded as the product loads it
 
     Account.enable_unaudited_hdwallet_features()

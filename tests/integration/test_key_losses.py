@@ -7,12 +7,13 @@ from chainbell.config.chains import load_chains
 from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.extended_key import BIP32_MAIN
+from chainbell.custody.new_key import NewKey
 from chainbell.storage.audit import Deed
 from chainbell.storage.database import Database
 from chainbell.storage.installation import read_installation
 from chainbell.storage.journal import Journal, read_journals
 from chainbell.storage.key_addresses import NextAddress, hand_out, next_address
-from chainbell.storage.keys import KeyStore, NewKey
+from chainbell.storage.keys import KeyStore
 from chainbell.storage.losses import Losses, losses, remember
 from chainbell.storage.restore import begin_generation, registered_now
 from chainbell.storage.watches import NewWatch, WatchStore

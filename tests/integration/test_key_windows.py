@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,6 +22,7 @@ from chainbell.storage.key_addresses import NextAddress, hand_out
 from chainbell.storage.keys import AccountKey, KeyStore
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Litecoind, UtxoDaemon
+from tests.full_folder import no_room
 from tests.house import ETHER, caught_up, following, house, started
 from tests.keys import random_key
 from tests.nodes import Anvil
@@ -222,5 +224,32 @@ async def test_derivation_that_takes_longer_than_a_commit_may_stand_still(
         monkeypatch.setattr(derivation, "child_keys", slowly)
         async with following(home):
             await caught_up(home)
+        rows = await home.fetch("select address from transactions")
+        assert sorted(f"0x{row['address'].hex()}" for row in rows) == sorted(reached)
+
+
+async def test_a_chain_waits_for_room_to_derive_and_nothing_is_missed(
+    anvil: Anvil, database_url: str, tmp_path: Path
+) -> None:
+    """Where a hit needs addresses, and what derives them cannot be loaded, the chain says why and goes on once it can."""
+    async with house(anvil, database_url) as home:
+        template = parse_account_key(random_key(Random(7), BIP32_MAIN).text(BIP32_MAIN), key_rules(home.definition))
+        async with following(home):
+            await started(home)
+            await KeyStore(home.database).add(NewKey("anvil", template, gap_limit=GAP), now())
+        reached = [f"0x{address.hex()}" for address in derive(template, 0, 0, 24)[5::6]]
+        for address in reached:
+            await anvil.send(anvil.accounts[0], address, ETHER)
+        await anvil.mine(1)
+
+        async def has_said_why() -> bool:
+            rows = await home.fetch("select trouble, halted from chains where name = 'anvil'")
+            return "folder for temporary files" in str(rows[0]["trouble"]) and not rows[0]["halted"]
+
+        with no_room(tmp_path) as room:
+            async with following(home):
+                await until(has_said_why, "the chain says why it waits")
+                room.make()
+                await caught_up(home)
         rows = await home.fetch("select address from transactions")
         assert sorted(f"0x{row['address'].hex()}" for row in rows) == sorted(reached)

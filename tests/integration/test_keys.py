@@ -12,6 +12,7 @@ from chainbell.custody.account_key import key_rules, parse_account_key
 from chainbell.custody.derivation import derive
 from chainbell.custody.descriptor_checksum import checksum_of
 from chainbell.custody.extended_key import BIP32_MAIN, BIP32_TEST
+from chainbell.custody.new_key import NewKey
 from chainbell.custody.template import Template
 from chainbell.domain.chain import BlockRef
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError
@@ -23,7 +24,7 @@ from chainbell.storage.database import Database
 from chainbell.storage.deriving import with_derived
 from chainbell.storage.key_addresses import NextAddress, next_address
 from chainbell.storage.key_windows import extend_windows
-from chainbell.storage.keys import AccountKey, KeyStore, NewKey
+from chainbell.storage.keys import AccountKey, KeyStore
 from chainbell.storage.locks import lock_chain
 from chainbell.storage.paging import PageRequest
 from chainbell.storage.watches import NewWatch, WatchFilter, WatchStore, watches_among

@@ -247,6 +247,25 @@ def test_one_key_written_differently_is_the_same() -> None:
         assert parse_account_key(_checked(body), BITCOIN).identity != bare.identity
 
 
+def test_an_x_only_key_of_tr_may_have_an_origin() -> None:
+    """It is the same key with one and without, it is written with it, and other mistakes in it are still named."""
+    key = PUBLIC[2:]
+    bare = parse_account_key(_checked(f"tr({key})"), BITCOIN)
+    known = parse_account_key(_checked(f"tr([d34db33f/86'/0'/0']{key})"), BITCOIN)
+    assert known.identity == bare.identity
+    assert derive(known, 0, 0, 1) == derive(bare, 0, 0, 1)
+    assert known.body == f"tr([d34db33f/86h/0h/0h]{key})"
+    assert stored_template(known.body) == known
+    for body, reason in (
+        (f"tr([zzzz]{key})", "origin"),
+        (f"tr([d34db33f]{'ff' * 32})", "no point"),
+        (f"tr([d34db33f]{key}/0)", "no path"),
+        (f"wpkh([d34db33f]{key})", "66 hexadecimal digits"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            parse_account_key(_checked(body), BITCOIN)
+
+
 def test_bitcoinlib_leaves_nothing_behind_and_asks_nobody(tmp_path: Path) -> None:
     """Deriving writes no file into the home directory, leaves its setting and no folder, and opens no connection."""
     program = f"""

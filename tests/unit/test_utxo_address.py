@@ -166,6 +166,17 @@ def test_an_address_that_is_none_is_explained(chain: str, text: str, reason: str
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", ["bc1x", "bc1evil", "bc1", "tb1bc", "ltc1x", "ltcmweb1x"])
+def test_the_whole_prefix_is_compared(prefix: str) -> None:
+    """A prefix may hold a 1, so that an address of another network begins as one of ours: it pays nobody here."""
+    text = encode_witness(prefix, WitnessProgram(0, KEY_HASH))
+    assert decode_witness(text)[0] == prefix
+    for addresses in FORMATS:
+        for written in (text, text.upper()):
+            with pytest.raises(InputError, match=f"begins with {prefix}1|MWEB address"):
+                parse_address(addresses, written)
+
+
 def test_a_network_that_nobody_defined_is_named_by_its_prefix() -> None:
     """Without the other definitions at hand an error still says what the address begins with, and what it should."""
     alone = AddressFormat(ChainKind.UTXO, "bc", 0, (5,))

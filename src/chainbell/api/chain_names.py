@@ -7,6 +7,7 @@ from chainbell.domain.address import parse_address
 from chainbell.domain.chain import ChainDefinition, Mode
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import InputError, NotFoundError
+from chainbell.domain.quoting import LONGEST_NAME, quoted
 from chainbell.storage.transaction_list import AddressOf
 
 
@@ -19,7 +20,7 @@ def named_chain(chains: Mapping[str, ChainDefinition], text: str, mode: Mode | N
     if found is None:
         near = difflib.get_close_matches(text.lower(), chains, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(chains)}"
-        message = f"there is no chain {text!r}: {hint}"
+        message = f"there is no chain {quoted(text, LONGEST_NAME)}: {hint}"
         raise InputError(message)
     if mode not in {None, found.mode}:
         message = f"{found.name} is of mode {found.mode.value}, and what you ask for of the other: nothing crosses modes"
@@ -31,7 +32,7 @@ def chain_in_path(chains: Mapping[str, ChainDefinition], text: str, mode: Mode) 
     """Return the chain that a path names. Raises `NotFoundError` for one unknown or of the other mode."""
     found = _find(chains, text)
     if found is None or found.mode is not mode:
-        message = f"there is no chain {text!r} of mode {mode.value}: GET /v2/chains lists them"
+        message = f"there is no chain {quoted(text, LONGEST_NAME)} of mode {mode.value}: GET /v2/chains lists them"
         raise NotFoundError(message)
     return found
 
@@ -57,7 +58,9 @@ def addressed(chains: Sequence[ChainDefinition], text: str) -> Mapping[str, byte
         return found
     if len(problems) == 1 or (ChainKind.EVM in problems and text.startswith("0x")):
         raise next(iter(problems.values())) if len(problems) == 1 else problems[ChainKind.EVM]
-    message = f"{text!r} is an address of none of {', '.join(chain.name for chain in chains)}: name its chain to be told why"
+    message = (
+        f"{quoted(text)} is an address of none of {', '.join(chain.name for chain in chains)}: name its chain to be told why"
+    )
     raise InputError(message)
 
 

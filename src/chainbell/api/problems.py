@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from chainbell.api.methods import allowed_methods
 from chainbell.api.views.wire import Wire
 from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from chainbell.domain.quoting import without_keys
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -70,7 +71,7 @@ def problem(  # noqa: PLR0913 - two say what it is, the others are rare and name
         title=status.phrase,
         status=status.value,
         detail=detail,
-        instance=quote(request.url.path, safe="/:@!$&'()*+,;=~"),
+        instance=quote(without_keys(request.url.path), safe="/:@!$&'()*+,;=~"),
         errors=list(errors),
     )
     content = document.model_dump(mode="json", by_alias=True, exclude_none=True) | dict(more or {})
@@ -147,11 +148,11 @@ def _detail(entry: Mapping[str, Any]) -> str:
 
 def _escaped(name: str) -> str:
     """Name a member that somebody sent: it may hold what no document can, such as half of a surrogate pair."""
-    return name.encode(errors="replace").decode()
+    return without_keys(name).encode(errors="replace").decode()
 
 
 def _of_anything(request: Request, error: Exception) -> Response:
     """Answer what nobody planned for; the server then raises it again, which logs it with its trace."""
-    _log.error("request failed", path=request.url.path, error=type(error).__name__)
+    _log.error("request failed", path=without_keys(request.url.path), error=type(error).__name__)
     detail = "something went wrong here, and was logged: try again, and tell the operator if it stays"
     return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)

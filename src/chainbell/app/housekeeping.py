@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from chainbell.domain.errors import DatabaseError
+from chainbell.domain.errors import DatabaseError, UnavailableError
 from chainbell.storage.database import Database
 from chainbell.storage.idempotency import forget_old_keys
 from chainbell.storage.keys import KeyStore
@@ -48,12 +48,19 @@ async def _keep_house(database: Database) -> None:
 
 async def _derive_ahead(keys: KeyStore) -> None:
     """Derive what the windows of extended keys will need, so that no commit has to."""
+    ready = False
     while True:
         try:
+            if not ready:
+                await keys.make_ready()
+                ready = True
             if await keys.derive_ahead():
                 continue
         except DatabaseError as error:
             _log.debug("waiting", reason=str(error))
+        except UnavailableError as error:
+            _log.warning("waiting", reason=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -44,6 +44,7 @@ def add(  # noqa: PLR0913 - one parameter for each option
     """Watch the addresses of an extended public key or descriptor, ahead of their use.
 
     Compare the first address that it prints with that of the wallet. `chainbell address next` hands them out in turn.
+    The first index and four times the gap limit, times branches, times keys of each address, are at most 12,000.
     """
     from chainbell.cli.work import keys
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chainbell.domain.errors import InputError
+from chainbell.domain.quoting import quoted
 
 COLUMNS = ("address", "label", "customer", "purpose")
 """Of the CSV header, in any order; only the first must be there."""
@@ -45,7 +46,9 @@ class CsvReader:
         """Raise `InputError` for a header that is not ours."""
         columns = _split(header)
         if unknown := [column for column in columns if column not in COLUMNS]:
-            message = f"{_shown(unknown[0])} is no column of ours: the first line names the columns, {', '.join(COLUMNS)}"
+            message = (
+                f"{quoted(unknown[0], _SHOWN)} is no column of ours: the first line names the columns, {', '.join(COLUMNS)}"
+            )
             raise InputError(message)
         if len(set(columns)) != len(columns):
             message = "the first line names a column twice: name each once"
@@ -76,7 +79,7 @@ class NdjsonReader:
         members = _json_object(text)
         for name, value in members.items():
             if name not in MEMBERS:
-                message = f"{_shown(name)} is no member of ours: there are {', '.join(MEMBERS)}"
+                message = f"{quoted(name, _SHOWN)} is no member of ours: there are {', '.join(MEMBERS)}"
                 raise InputError(message)
             if not isinstance(value, str) and (value is not None or name == "address"):
                 message = f"{name} must be a string{'' if name == 'address' else ' or null'}"
@@ -115,7 +118,3 @@ def _each_once(members: Sequence[tuple[str, object]]) -> dict[str, object]:
         message = "the line names a member twice: name each once"
         raise InputError(message)
     return dict(members)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from itertools import pairwise
 
-from chainbell.custody.extended_key import HARDENED, ExtendedKey, is_point, lift, parse_extended_key, refuse_private
+from chainbell.custody.extended_key import HARDENED, ExtendedKey, is_point, parse_extended_key, refuse_private
 from chainbell.custody.template import KeyExpression, Multisig, OutputType, Template
 from chainbell.domain.errors import InputError
 
@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 _BRANCHES = re.compile(r"<(.*)>")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _COMPRESSED, _UNCOMPRESSED, _X_ONLY = 33, 65, 32
+_EVEN = b"\2"
+"""Before an x coordinate, it makes the point with even y (BIP340)."""
 _LARGEST_P2SH = 520
 _MOST_KEYS = 20
 _MOST_BRANCHES = 2
@@ -97,8 +99,9 @@ class _Reader:
         if type_ is OutputType.P2TR and "," in inside:
             message = "tr with a script tree is not taken: only tr with a key alone, spent by that key"
             raise InputError(message)
-        if type_ is OutputType.P2TR and _HEX.fullmatch(inside) and len(inside) == 2 * _X_ONLY:
-            return Template(type_, (KeyExpression(_x_only(inside)),))
+        origin, written = _origin(inside)
+        if type_ is OutputType.P2TR and _HEX.fullmatch(written) and len(written) == 2 * _X_ONLY:
+            return Template(type_, (KeyExpression(_x_only(written), origin),))
         return Template(type_, (self._key(inside, uncompressed=type_ is OutputType.P2PKH),))
 
     def _multisig(self, type_: OutputType, name: str, inside: str) -> Template:
@@ -173,7 +176,7 @@ def _public_key(digits: str, *, uncompressed: bool) -> bytes:
 
 def _x_only(digits: str) -> bytes:
     key = bytes.fromhex(digits)
-    if lift(int.from_bytes(key)) is None:
+    if not is_point(_EVEN + key):
         message = "the key of tr is none: its 64 hexadecimal digits are no point of the curve"
         raise InputError(message)
     return key

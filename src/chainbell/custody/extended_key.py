@@ -3,11 +3,11 @@
 No error of this module repeats what it was given: it may be a secret.
 """
 
-import re
 from typing import NamedTuple
 
 from chainbell.domain.base58 import Base58Error, decode_check, encode_check
 from chainbell.domain.errors import InputError
+from chainbell.domain.quoting import EXTENDED_KEY_BYTES, PRIVATE_NAME, WIF_BYTES, WORDS_OF_A_PHRASE
 
 BIP32_MAIN = bytes.fromhex("0488b21e")
 """``xpub``."""
@@ -20,12 +20,8 @@ FIELD = 2**256 - 2**32 - 977
 HARDENED = 2**31
 """From this index on, a child needs the private key (BIP32)."""
 
-_SIZE = 78
 _KEY_AT = 45
-_WIF_SIZES = (33, 34)
 _COMPRESSED = 33
-_PRIVATE_NAME = re.compile(r"(?:[tuvxyzTUVXYZ]prv|[LMt]tpv|dgpv)")
-_WORDS_OF_A_PHRASE = 12
 
 
 class PrivateKeyError(InputError):
@@ -68,7 +64,7 @@ def parse_extended_key(text: str) -> ExtendedKey:
     except Base58Error:
         message = "the key cannot be read: its checksum does not hold, so a letter is wrong or missing. Copy it again, whole"
         raise InputError(message) from None
-    if len(data) != _SIZE:
+    if len(data) != EXTENDED_KEY_BYTES:
         message = "this is no extended key: it would have 111 letters and begin with xpub, ypub, zpub, tpub or the like"
         raise InputError(message)
     key = ExtendedKey(data[:4], data[4], data[5:9], int.from_bytes(data[9:13]), data[13:_KEY_AT], data[_KEY_AT:])
@@ -80,14 +76,14 @@ def parse_extended_key(text: str) -> ExtendedKey:
 
 def refuse_private(text: str) -> None:
     """Raise `PrivateKeyError` where a text is a private key by what it holds, or looks like one that was mistyped."""
-    if _PRIVATE_NAME.match(text) or len(text.split()) >= _WORDS_OF_A_PHRASE:
+    if PRIVATE_NAME.match(text) or len(text.split()) >= WORDS_OF_A_PHRASE:
         raise PrivateKeyError
     try:
         data = decode_check(text)
     except Base58Error:
         return
-    wif = len(data) in _WIF_SIZES and (len(data) != _WIF_SIZES[1] or data[-1] == 1)
-    if wif or (len(data) == _SIZE and data[_KEY_AT] == 0):
+    wif = len(data) in WIF_BYTES and (len(data) != WIF_BYTES[1] or data[-1] == 1)
+    if wif or (len(data) == EXTENDED_KEY_BYTES and data[_KEY_AT] == 0):
         raise PrivateKeyError
 
 

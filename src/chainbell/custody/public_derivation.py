@@ -2,20 +2,23 @@
 
 bitcoinlib is imported when the first key is derived (it takes a second), and kept from what it does beside: its files go to
 a folder that is gone once it is loaded, its log is switched off, and its services, which ask third parties, stay unused.
+While that folder cannot be made, everything here raises `UnavailableError`.
 """
 
 import importlib
 import logging
 import os
+import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from chainbell.custody.extended_key import ExtendedKey
-from chainbell.domain.errors import ConfigurationError
+from chainbell.domain.errors import UnavailableError
 
 _FOLDER = "BCL_DATA_DIR"
 _loading = threading.Lock()
@@ -24,12 +27,23 @@ _loading = threading.Lock()
 def child_keys(key: ExtendedKey, steps: Sequence[int], indexes: Iterable[int]) -> list[bytes]:
     """Return the compressed public keys at these indexes below a path; 1.3 ms each, and longer for the first one."""
     parent = _at(key, tuple(steps))
-    return [bytes(parent.child_public(index).public_byte) for index in indexes]
+    return [_child(parent, index) for index in indexes]
+
+
+def load() -> None:
+    """Import bitcoinlib, where that was not done. Raises `UnavailableError` while there is no room for its files."""
+    _bitcoinlib()
 
 
 def key_at(key: ExtendedKey, steps: Sequence[int]) -> bytes:
     """Return the compressed public key at a path."""
     return bytes(_at(key, tuple(steps)).public_byte)
+
+
+def _child(parent: Any, index: int) -> bytes:  # noqa: ANN401 - bitcoinlib has no types
+    key = bytes(parent.child_public(index).public_byte)
+    time.sleep(0)  # other threads get the interpreter here, and need not wait until it is taken away from us
+    return key
 
 
 @lru_cache(maxsize=1024)
@@ -61,19 +75,32 @@ def _load() -> Any:  # noqa: ANN401 - bitcoinlib has no types
         with tempfile.TemporaryDirectory(prefix="chainbell-bitcoinlib-") as folder:
             os.environ[_FOLDER] = folder
             keys = importlib.import_module("bitcoinlib.keys")
-            log = logging.getLogger("bitcoinlib")
-            for handler in list(log.handlers):
-                log.removeHandler(handler)
-                handler.close()
-            log.disabled = True
+            _silence()
     except OSError as error:
+        _forget()
         message = (
-            f"bitcoinlib, which derives addresses of extended keys, cannot be loaded: {error}. Mend that, and start again"
+            f"addresses of extended keys cannot be derived, because the folder for temporary files cannot be used: {error}. "
+            "Free space there, or make it writable, and it goes on by itself; or name another in TMPDIR, and start again"
         )
-        raise ConfigurationError(message) from error
+        raise UnavailableError(message) from error
     finally:
         if before is None:
             os.environ.pop(_FOLDER, None)
         else:
             os.environ[_FOLDER] = before
     return keys
+
+
+def _silence() -> None:
+    log = logging.getLogger("bitcoinlib")
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    log.disabled = True
+
+
+def _forget() -> None:
+    """Have the next try load all of it anew: what was loaded remembers a folder that is gone."""
+    _silence()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bitcoinlib"]:
+        del sys.modules[name]

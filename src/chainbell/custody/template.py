@@ -96,6 +96,11 @@ class Template:
         return (Purpose.DEPOSIT, Purpose.CHANGE) if two else (Purpose.DEPOSIT,)
 
     @property
+    def keys_derived(self) -> int:
+        """How many public keys are derived for each address."""
+        return sum(key.ranged for key in self.keys)
+
+    @property
     def body(self) -> str:
         """The descriptor, without a checksum."""
         return self._written([key.text() for key in self.keys])

@@ -6,6 +6,8 @@ DEFAULT_GAP_LIMIT = 20
 """Of BIP44."""
 MOST_GAP = 1_000
 MOST_FIRST_INDEX = 10_000
+MOST_DERIVATIONS = 12_000
+"""Of single public keys, for one key or descriptor at once: about 20 seconds."""
 END = HARDENED
 """Index behind the last that can be derived from a public key."""
 

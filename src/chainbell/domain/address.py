@@ -14,6 +14,7 @@ from chainbell.domain.base58 import Base58Error, decode_check, encode_check
 from chainbell.domain.bech32 import Bech32Error, decode_witness, encode_witness, is_addressable, prefix_of
 from chainbell.domain.chain_kind import ChainKind
 from chainbell.domain.errors import InputError
+from chainbell.domain.quoting import quoted
 from chainbell.domain.script import (
     WitnessProgram,
     key_hash_of,
@@ -28,6 +29,8 @@ _EVM = re.compile(r"0x[0-9a-fA-F]{40}")
 _HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 _HASH_BYTES = 20
+_LONGEST_PREFIX = 12
+"""Letters of another network's prefix that an error repeats."""
 # What litecoind (src/script/standard.cpp) calls witness_mweb_hogaddr and witness_mweb_pegin: it shows no address for them.
 _EXTENSION_BLOCK_VERSIONS = (8, 9)
 _EXTENSION_BLOCK_PROGRAM = 32
@@ -94,20 +97,20 @@ def format_hash(kind: ChainKind, value: bytes) -> str:
 def parse_hash(text: str) -> bytes:
     """Return the hash of a block or transaction, written with or without 0x. Raises `InputError`."""
     if not _HASH.fullmatch(text):
-        message = f"{text!r} is no hash: that is 64 hexadecimal digits, on EVM chains behind 0x"
+        message = f"{quoted(text)} is no hash: that is 64 hexadecimal digits, on EVM chains behind 0x"
         raise InputError(message)
     return bytes.fromhex(text[-64:])
 
 
 def _parse_evm(text: str) -> bytes:
     if not _EVM.fullmatch(text):
-        message = f"{text!r} is not an address of an EVM chain: that is 0x and 40 hexadecimal digits"
+        message = f"{quoted(text)} is not an address of an EVM chain: that is 0x and 40 hexadecimal digits"
         raise InputError(message)
     address = bytes.fromhex(text[2:])
     digits = text[2:]
     one_case = digits in {digits.lower(), digits.upper()}
     if not one_case and to_checksum_address(address) != text:
-        message = f"the checksum of {text!r} is wrong (EIP-55): copy it again, a letter or its case has changed"
+        message = f"the checksum of {quoted(text)} is wrong (EIP-55): copy it again, a letter or its case has changed"
         raise InputError(message)
     return address
 
@@ -118,9 +121,9 @@ def _parse_utxo(addresses: AddressFormat, text: str) -> bytes:
     except _StrangeError as error:
         home = [name for name, other in addresses.neighbours if _is_written_by(other, text)]
         if home:
-            message = f"{text!r} is an address of {_listed(home)}, and of no use here: give one of this chain"
+            message = f"{quoted(text)} is an address of {_listed(home)}, and of no use here: give one of this chain"
             raise InputError(message) from error
-        message = f"{text!r} {error}"
+        message = f"{quoted(text)} {error}"
         raise InputError(message) from error
 
 
@@ -148,9 +151,7 @@ def _script(addresses: AddressFormat, text: str) -> bytes:
         payload = decode_check(text)
     except Base58Error as error:
         if prefix is not None:
-            own = "has no segwit" if addresses.hrp is None else f"writes {addresses.hrp}1"
-            message = f"begins with {prefix}1 as on another network, and this chain {own}: give an address of this chain"
-            raise _StrangeError(message) from error
+            raise _other_prefix(addresses, prefix) from error
         message = f"{error}: copy it again"
         raise _StrangeError(message) from error
     return _hash_script(addresses, payload)
@@ -162,14 +163,22 @@ def _begins_with(text: str, hrp: str | None) -> bool:
 
 def _witness_script(addresses: AddressFormat, text: str) -> bytes:
     try:
-        _, witness = decode_witness(text)
+        prefix, witness = decode_witness(text)
     except Bech32Error as error:
         message = f"{error}: copy it again"
         raise _StrangeError(message) from error
+    if prefix != addresses.hrp:  # a prefix may hold a 1 of its own: bc1x1...
+        raise _other_prefix(addresses, prefix)
     if _is_of_extension_block(addresses, witness):
         message = "is where the chain keeps the coins of its extension block, and nobody's address: give an ordinary one"
         raise _StrangeError(message)
     return pay_to_witness(*witness)
+
+
+def _other_prefix(addresses: AddressFormat, prefix: str) -> _StrangeError:
+    own = "has no segwit" if addresses.hrp is None else f"writes {addresses.hrp}1"
+    written = f"{prefix}1" if len(prefix) <= _LONGEST_PREFIX else f"{prefix[:_LONGEST_PREFIX]}..."
+    return _StrangeError(f"begins with {written} as on another network, and this chain {own}: give an address of this chain")
 
 
 def _hash_script(addresses: AddressFormat, payload: bytes) -> bytes:

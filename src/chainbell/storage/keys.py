@@ -1,8 +1,7 @@
 """Extended public keys and descriptors: registered with their first window, listed, and handed out from."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -10,11 +9,11 @@ from uuid import UUID
 import asyncpg
 
 from chainbell.custody.account_key import stored_template
-from chainbell.custody.derivation import derive
+from chainbell.custody.deriver import derive_in_portions, make_ready
+from chainbell.custody.new_key import NewKey
 from chainbell.custody.template import OutputType, Template
-from chainbell.custody.window import DEFAULT_GAP_LIMIT, END, MOST_FIRST_INDEX, MOST_GAP, derived_until, watched_until
-from chainbell.domain.errors import ConflictError, InputError, NotFoundError, UnderivedError
-from chainbell.domain.label import check_label
+from chainbell.custody.window import derived_until
+from chainbell.domain.errors import ConflictError, NotFoundError, UnderivedError
 from chainbell.domain.watch import Purpose
 from chainbell.storage.accounts import Viewer
 from chainbell.storage.conditions import Conditions
@@ -53,54 +52,23 @@ _RUNNING_LOW = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key that somebody asks to be watched. Without an account: the default one of the chain's mode."""
-
-    chain: str
-    template: Template
-    account_id: str | None = None
-    label: str | None = None
-    gap_limit: int = DEFAULT_GAP_LIMIT
-    first_index: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise `InputError` for numbers out of range, and a label that cannot be shown or is too long."""
-        if not 1 <= self.gap_limit <= MOST_GAP:
-            message = f"the gap limit is from 1 to {MOST_GAP}: so many unused addresses are watched ahead"
-            raise InputError(message)
-        if not 0 <= self.first_index <= MOST_FIRST_INDEX:
-            message = f"the first index is from 0 to {MOST_FIRST_INDEX}: all addresses below it are watched too"
-            raise InputError(message)
-        if self.first_index and not self.template.ranged:
-            message = "this descriptor names one address: a first index is for those that end in /*"
-            raise InputError(message)
-        if self.label is not None:
-            check_label(self.label)
-
-    @property
-    def end_index(self) -> int:
-        """Index behind the last address of a branch."""
-        return END if self.template.ranged else 1
-
-    @property
-    def window(self) -> int:
-        """Index behind the last address that is watched at first."""
-        return watched_until(self.first_index, self.gap_limit, 0, self.end_index)
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedKey:
-    """A key with its first addresses, derived before any lock is taken."""
+    """A key with its first addresses, which are derived while no lock is held, once it is known that they are needed."""
 
     wanted: NewKey
-    addresses: Sequence[list[bytes]]
+    addresses: list[list[bytes]] = field(default_factory=list)
     """Of each branch, from index 0 on."""
+
+    async def derive_first(self) -> None:
+        """Derive what each branch begins with."""
+        for branch in range(len(self.addresses), len(self.wanted.template.branches)):
+            self.addresses.append(await derive_in_portions(self.wanted.template, branch, 0, self.wanted.derived))
 
     async def derive_more(self, branch: int, end: int) -> None:
         """Derive addresses of a branch until behind an index at least; each time this reaches twice as far."""
         known = self.addresses[branch]
         end = min(further(end, len(known)), self.wanted.end_index)
-        known += await asyncio.to_thread(derive, self.wanted.template, branch, len(known), end)
+        known += await derive_in_portions(self.wanted.template, branch, len(known), end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +102,21 @@ class AccountKey:
     branches: Sequence[KeyBranch]
 
 
-async def prepare_key(wanted: NewKey) -> PreparedKey:
-    """Derive a key's first addresses, a millisecond or more for each, while no transaction is open."""
-    end = derived_until(wanted.window, wanted.gap_limit, wanted.end_index)
-    branches = range(len(wanted.template.branches))
-    return PreparedKey(wanted, [await asyncio.to_thread(derive, wanted.template, branch, 0, end) for branch in branches])
-
-
 async def add_key(connection: Connection, prepared: PreparedKey, now: datetime) -> AccountKey:
     """Register a key with its first window, inside an open transaction.
 
     Raises `UnavailableError` while the chain has no cursor, `InputError` for an account that is not there or of the other
     mode, `ConflictError` where the key is registered already, or another account or key holds one of the addresses, and
-    `UnpreparedKeyError` where so many of them were registered by name that the window reaches behind what was derived.
+    `UnpreparedKeyError` where all else is well and nothing was derived yet, or so many of its addresses were registered by
+    name that the window reaches behind what was derived: what to call then comes with it, when nothing is open any more.
     """
     wanted = prepared.wanted
     await lock_chain_shared(connection, wanted.chain)
     watched_from, mode = await covered_from(connection, wanted.chain)
     account_id = await holding_account(connection, wanted.chain, wanted.account_id, mode)
     row = await _insert(connection, wanted, account_id, watched_from, now)
+    if len(prepared.addresses) < len(wanted.template.branches):
+        raise UnpreparedKeyError(prepared.derive_first)
     try:
         for branch, addresses in enumerate(prepared.addresses):
             await _add_branch(connection, str(row["id"]), wanted, branch, addresses, now)
@@ -171,7 +135,7 @@ class KeyStore:
 
     async def add(self, wanted: NewKey, now: datetime) -> AccountKey:
         """Register a key with its first window. Raises as `add_key`."""
-        prepared = await prepare_key(wanted)
+        prepared = PreparedKey(wanted)
 
         async def work() -> AccountKey:
             async with self._database.transaction() as connection:
@@ -204,8 +168,21 @@ class KeyStore:
             branches = await connection.fetch(_OF_KEYS, [row["id"] for row in rows])
         return to_page([_to_key(row, branches) for row in rows], request, lambda key: (key.created_at, key.id))
 
+    async def make_ready(self) -> None:
+        """Load what derives addresses, where there are keys: when a block needs it, it shall be there.
+
+        Raises `UnavailableError` while it cannot be loaded.
+        """
+        async with self._database.connection() as connection:
+            any_key = await connection.fetchval("select exists(select from keys)")
+        if any_key:
+            await make_ready()
+
     async def derive_ahead(self) -> bool:
-        """Derive what the next widening of each window takes, while no transaction is open; False when nothing lacks."""
+        """Derive what the next widening of each window takes, while no transaction is open; False when nothing lacks.
+
+        Raises `UnavailableError` while what derives cannot be loaded.
+        """
         async with self._database.connection() as connection:
             rows = await connection.fetch(_RUNNING_LOW)
         for state in map(to_branch, rows):

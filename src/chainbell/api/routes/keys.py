@@ -17,9 +17,10 @@ from chainbell.api.views.key import KeyView
 from chainbell.api.views.wire import Items, Wire
 from chainbell.api.writing import Writing
 from chainbell.custody.account_key import LONGEST_KEY, key_rules, parse_account_key
+from chainbell.custody.new_key import NewKey
 from chainbell.custody.window import DEFAULT_GAP_LIMIT, MOST_FIRST_INDEX, MOST_GAP
 from chainbell.storage.database import Connection
-from chainbell.storage.keys import AccountKey, NewKey, add_key, prepare_key
+from chainbell.storage.keys import AccountKey, PreparedKey, add_key
 from chainbell.storage.paging import Page
 from chainbell.storage.watches import WatchFilter
 
@@ -37,7 +38,10 @@ class NewKeyBody(Wire):
     """Absent: the API key's account, else the default account of the chain's mode."""
     label: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     gap_limit: Annotated[int, Field(strict=True, ge=1, le=MOST_GAP)] = DEFAULT_GAP_LIMIT
-    """So many unused addresses at least are watched behind the last one that was handed out or used."""
+    """So many unused addresses at least are watched behind the last one that was handed out or used.
+
+    ``(firstIndex + 4 x gapLimit) x branches x keys`` is at most 12,000: so many public keys are derived in 20 seconds.
+    """
     first_index: Annotated[int, Field(strict=True, ge=0, le=MOST_FIRST_INDEX)] = 0
     """The first that is handed out. All below it are watched too."""
 
@@ -63,7 +67,7 @@ async def register_key(
         gap_limit=body.gap_limit,
         first_index=body.first_index,
     )
-    prepared = await prepare_key(wanted)
+    prepared = PreparedKey(wanted)
 
     async def add(connection: Connection) -> bytes:
         return KeyView.of(await add_key(connection, prepared, write.now), services.chains).to_json()

@@ -10,8 +10,8 @@ from chainbell.app.services import Services
 from chainbell.cli.work.output import answer, print_lines, print_table, say_next
 from chainbell.cli.work.session import with_services
 from chainbell.custody.account_key import LONGEST_KEY, key_rules, parse_account_key
+from chainbell.custody.new_key import NewKey
 from chainbell.storage.accounts import OPERATOR
-from chainbell.storage.keys import NewKey
 from chainbell.storage.paging import Page, PageRequest
 from chainbell.storage.watches import WatchFilter
 from chainbell.telemetry.clock import now
