@@ -137,6 +137,28 @@ async def test_addresses_of_one_account_that_are_seeded_one_after_the_other(bitc
         assert await told(home, txid) == PAID_OUT
 
 
+async def test_a_spend_that_is_due_rings_whoever_finds_it(bitcoind: Bitcoind, database_url: str) -> None:
+    """A silent look at another address's past comes upon what a watch reached down to already: that is no history."""
+    one, two = await bitcoind.new_address("bech32m"), await bitcoind.new_address("bech32")
+    first, second = await own(bitcoind, one), await own(bitcoind, two)
+    async with unseeded(bitcoind, database_url) as (home, gate), following_utxo(home):
+        await started(home)
+        await home.watch(one)
+        await gate.asked.wait()
+        raw = await bitcoind.raw_transaction([first, second], [(await abroad(bitcoind), 2 * COIN - FEE)], send=False)
+        await bitcoind.mine_only([raw])
+        await bitcoind.mine(3)
+        await caught_up(home)
+        assert await home.told() == []
+        await home.watch(two, history=History(0, notify=False))
+        await until(home.scanned, "the past was read")
+        gate.release.set()
+        await seeded(home)
+        await until(home.scanned, "the past was read")
+        rows = await home.fetch("select silent, historical_until from transactions where type = 'TRANSFER' order by 1")
+        assert [tuple(row) for row in rows] == [(False, None)]
+
+
 # A node that says something else ---------------------------------------------------------------------------------------
 
 

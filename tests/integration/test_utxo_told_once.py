@@ -1,6 +1,9 @@
 """What was told of a transaction stays told: its senders, its fee, and who it left, whatever becomes of the watches."""
 
+import pytest
+
 from chainbell.domain.address import parse_address
+from chainbell.domain.transaction import SPEND
 from chainbell.storage.watches import WatchStore
 from chainbell.telemetry.clock import now
 from tests.bitcoin import COIN, Bitcoind, Litecoind
@@ -145,3 +148,30 @@ async def test_the_fee_is_paid_by_who_was_told_when_the_watch_ends(bitcoind: Bit
         assert [(int(row["amount"]), row["account_id"] is None) for row in await home.fetch("select * from fees")] == [
             (FEE, False)
         ]
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_consolidation_owes_its_fee_when_the_watch_of_any_input_ends(
+    bitcoind: Bitcoind, database_url: str, *, waiting: bool
+) -> None:
+    """Who owes it was decided when it was first seen: in the mempool, or in a block that a reorg takes back."""
+    async with at_home(bitcoind, database_url) as home:
+        one, two, change = await home.watched_address(), await home.watched_address(), await bitcoind.new_address()
+        await home.watch(change, change=True)
+        await seeded(home)
+        coins = [await own(bitcoind, one), await own(bitcoind, two)]
+        await caught_up(home)
+        txid = await bitcoind.raw_transaction(coins, [(change, 2 * COIN - FEE)])
+        await home.tells(txid, "created", "processing", type_="transfer")
+        if not waiting:
+            (block,) = await bitcoind.mine()
+            await caught_up(home)
+            await unwatch(home, two)
+            await bitcoind.invalidate(block)
+        else:
+            await unwatch(home, two)
+        await bitcoind.mine(4)
+        await caught_up(home)
+        assert await told(home, txid) == [("TRANSFER", SPEND, "SUCCESS", FEE)]
+        rows = await home.fetch("select amount, block_height from fees")
+        assert [(int(row["amount"]), row["block_height"] is not None) for row in rows] == [(FEE, True)]

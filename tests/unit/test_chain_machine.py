@@ -111,9 +111,9 @@ class Commits(RuleBasedStateMachine):
         assert {event.transaction.uid: event.name for event in book.events} == expected
         assert len(book.events) == len(expected)
         for tx, fee in self.fees.items():
-            assert (self.chain.find(tx) is None) == (fee.block.hash in gone or fee.block.height < 0)
-            if fee.block.hash in gone:
-                self.fees[tx] = replace(fee, block=domain.BlockPoint(-1, b""))
+            assert (self.chain.find(tx) is None) == (fee.block is None or fee.block.hash in gone)
+            if fee.block is not None and fee.block.hash in gone:
+                self.fees[tx] = replace(fee, block=None)
 
     @rule(lag=st.integers(0, 2))
     def look(self, lag: int) -> None:
@@ -157,7 +157,7 @@ class Commits(RuleBasedStateMachine):
                 arrives = key[0] is TransactionType.TRANSFER or moved.transaction.succeeded
                 if key not in told and key[3] in self.watches and arrives:
                     self.owed.add(key)
-        unpaid = {tx for tx, fee in self.fees.items() if fee.block.height < 0}
+        unpaid = {tx for tx, fee in self.fees.items() if fee.block is None}
         displaced = matching.displaces(blocks, self.records.values())
         known = Known(CHAIN, FACTS, dict(self.watches), list(self.records.values()), unpaid, IDS, displaced)
         first, second = Book(self.policy, NOW), Book(self.policy, NOW)
@@ -267,7 +267,7 @@ class Commits(RuleBasedStateMachine):
             if record.fee is not None:
                 fee = self.fees[record.subject.tx_hash]
                 assert (record.fee, record.fee_of, record.subject.address) == (fee.amount, fee.counted_in, fee.payer)
-        counted = [fee.counted_in for fee in self.fees.values() if fee.counted_in and fee.block.height > 0]
+        counted = [fee.counted_in for fee in self.fees.values() if fee.counted_in and fee.block is not None]
         assert len(counted) == len(set(counted))
         assert shown == set(counted)
 

@@ -226,4 +226,4 @@ def test_fees_follow_the_block() -> None:
     assert (sent.fee, sent.fee_of) == (None, None)
     run.watches = {}
     run.advance(block(101, [movement(ours, recipient=THEIRS)], branch=1))
-    assert [(fee.block.height, fee.account_id, fee.counted_in) for fee in run.fees] == [(101, None, sent.uid)]
+    assert [(fee.block and fee.block.height, fee.account_id, fee.counted_in) for fee in run.fees] == [(101, None, sent.uid)]

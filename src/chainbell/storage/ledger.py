@@ -10,7 +10,7 @@ from chainbell.domain.chain import BlockRef
 from chainbell.domain.delivery import FeedEvent
 from chainbell.domain.errors import NotFoundError, UnderivedError
 from chainbell.domain.history import ScannedWatch
-from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
+from chainbell.domain.transaction import BlockPoint, Origin, Transaction, TransactionEvent
 from chainbell.domain.utxo import Prevout
 from chainbell.domain.watch import Watch
 from chainbell.storage import spending
@@ -53,7 +53,7 @@ _UNSETTLED = f"""
 """
 
 _UNPAID = """
-select f.tx_hash from unnest($2::bytea[]) as wanted (tx_hash) join fees f using (tx_hash)
+select f.tx_hash, f.payer from unnest($2::bytea[]) as wanted (tx_hash) join fees f using (tx_hash)
 where f.chain = $1 and f.block_hash is null
 """
 
@@ -145,9 +145,10 @@ class LedgerCommit:
         """Return every record of these transactions on chain."""
         return [to_transaction(row) for part in chunks(tx_hashes) for row in await self._fetch(_BY_HASH, part)]
 
-    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
-        """Return which of these transactions have a fee entry that no block includes."""
-        return {row["tx_hash"] for part in chunks(tx_hashes) for row in await self._fetch(_UNPAID, part)}
+    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return, of those of these transactions that have a fee entry and no block, who owes it."""
+        rows = [row for part in chunks(tx_hashes) for row in await self._fetch(_UNPAID, part)]
+        return {row["tx_hash"]: row["payer"] for row in rows}
 
     async def fees_counted(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, str | None]:
         """Return the fee entries of these transactions that are there, each with the record that it is counted in."""
@@ -240,18 +241,14 @@ class LedgerCommit:
         await save_transactions(self._connection, records)
 
     async def save_fees(self, fees: Sequence[Fee]) -> None:
-        """Write fee entries: new ones of watched senders, and known ones that a block includes again."""
+        """Write fee entries: new ones of watched senders, and known ones that a block includes."""
         ordered = sorted(fees, key=lambda fee: fee.tx_hash)
         new = [
-            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, f.block.height, f.block.hash, f.counted_in)
+            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, *_place(f.block), f.counted_in)
             for f in ordered
             if f.account_id is not None
         ]
-        again = [
-            (self._chain, f.tx_hash, f.amount, f.block.height, f.block.hash, f.counted_in)
-            for f in ordered
-            if f.account_id is None
-        ]
+        again = [(self._chain, f.tx_hash, f.amount, *_place(f.block), f.counted_in) for f in ordered if f.account_id is None]
         await self._connection.executemany(_PAY, new)
         await self._connection.executemany(_PAY_AGAIN, again)
 
@@ -306,6 +303,10 @@ class LedgerCommit:
 
     async def _move_cursor(self, to: BlockRef, now: datetime) -> None:
         await self._connection.execute(_MOVE_CURSOR, self._chain, to.height, to.hash, to.parent_hash, now)
+
+
+def _place(block: BlockPoint | None) -> tuple[int | None, bytes | None]:
+    return (None, None) if block is None else (block.height, block.hash)
 
 
 class LedgerStore:

@@ -7,6 +7,7 @@ nobody has told, and leaves every record that is there as it is.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from chainbell.domain.block import ScannedBlock
 from chainbell.domain.history import ScannedWatch
@@ -19,14 +20,21 @@ from chainbell.tracker.look_up import Moved
 from chainbell.tracker.ports import AssetKey, ChainCommit, Fee
 
 
+class Occasion(NamedTuple):
+    """Why something of the past is told."""
+
+    historical_until: int | None
+    """Up to which block it is history; None: a watch reached down to it, and it is told late."""
+    silent: bool
+    """Whether nobody who looks for it wants to be notified."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something that a scan looks for, seen in a block of the past."""
+    """Something that scans look for, seen in a block of the past."""
 
-    height: int
     sighting: matching.Sighting
-    scanned: ScannedWatch
-    """The watch that is looked for. A transfer bears one script of those that its account spends: another may be meant."""
+    occasion: Occasion
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +66,17 @@ async def look_up_past(  # noqa: PLR0913 - what blocks of the past are matched a
 ) -> Past | None:
     """Look everything up that matters to these blocks; None where they hold nothing that these scans look for."""
     blocks = moved.blocks
-    scanned = await commit.scanned(scan_ids, matching.addresses(blocks) | _spent(blocks))
+    spends = _spends(blocks)
+    spent = {script for scripts in spends.values() for script in scripts}
+    scanned = await commit.scanned(scan_ids, matching.addresses(blocks) | spent)
     if not scanned:
         return None
     covered = await commit.covered()
     assets = {asset: facts for asset, facts in assets.items() if asset in covered}
-    watches = {**_bearers(moved, scanned), **{address: found.watch for address, found in scanned.items()}}
-    found = {block.ref.hash: _found(block, chain.caip2, watches, scanned) for block in blocks}
+    known = {**moved.watches, **{address: found.watch for address, found in scanned.items()}}
+    bearers = {sender for (_, sender), scripts in spends.items() if not scanned.keys().isdisjoint(scripts)}
+    watches = {address: watch for address, watch in known.items() if address in scanned or address in bearers}
+    found = {block.ref.hash: _found(block, chain.caip2, watches, spends, known, scanned) for block in blocks}
     sightings = [one.sighting for some in found.values() for one in some]
     paid = {transaction.hash for block in blocks for transaction in block.transactions if transaction.sender in scanned}
     paid |= {sighting.movement.transaction.hash for sighting in sightings if sighting.movement.spent}
@@ -80,35 +92,54 @@ async def look_up_past(  # noqa: PLR0913 - what blocks of the past are matched a
     return Past(chain, assets, watches, found, paid, told, await commit.fees_counted(hashes), asset_ids)
 
 
-def _spent(blocks: Sequence[ScannedBlock]) -> set[bytes]:
-    return {script for block in blocks for movement in block.movements for script in movement.spent}
-
-
-def _bearers(moved: Moved, scanned: Mapping[bytes, ScannedWatch]) -> dict[bytes, Watch]:
-    """Return the watches of who bears a transfer that spends from an address that is looked for."""
+def _spends(blocks: Sequence[ScannedBlock]) -> dict[tuple[bytes, bytes], tuple[bytes, ...]]:
+    """Return what the account of a transfer spends, by transaction and the script that bears it: many transfers share it."""
     return {
-        movement.sender: watch
-        for block in moved.blocks
+        (movement.transaction.hash, movement.sender): movement.spent
+        for block in blocks
         for movement in block.movements
-        if movement.sender is not None and not scanned.keys().isdisjoint(movement.spent)
-        if (watch := moved.watches.get(movement.sender)) is not None
+        if movement.sender is not None and movement.spent
     }
 
 
-def _found(
-    block: ScannedBlock, caip2: str, watches: Mapping[bytes, Watch], scanned: Mapping[bytes, ScannedWatch]
+def _found(  # noqa: PLR0913 - what is matched, and against what
+    block: ScannedBlock,
+    caip2: str,
+    watches: Mapping[bytes, Watch],
+    spends: Mapping[tuple[bytes, bytes], tuple[bytes, ...]],
+    known: Mapping[bytes, Watch],
+    scanned: Mapping[bytes, ScannedWatch],
 ) -> list[Found]:
-    return [
-        Found(block.ref.height, sighting, looked_for)
-        for sighting in matching.sightings(block, caip2, watches)
-        if (looked_for := _looked_for(sighting, scanned))
-    ]
+    """Return what is looked for in a block. A transfer bears one of the scripts that are spent: any of them may be meant."""
+    found = []
+    occasions: dict[tuple[TransactionType, bytes, bytes], Occasion | None] = {}
+    for sighting in matching.sightings(block, caip2, watches):
+        side, tx_hash = sighting.side, sighting.movement.transaction.hash
+        if (side.type, tx_hash, side.address) not in occasions:
+            alone = (side.address,)
+            meant = spends.get((tx_hash, side.address), alone) if side.type is TransactionType.TRANSFER else alone
+            occasions[side.type, tx_hash, side.address] = _occasion(block.ref.height, meant, known, scanned)
+        if (occasion := occasions[side.type, tx_hash, side.address]) is not None:
+            found.append(Found(sighting, occasion))
+    return found
 
 
-def _looked_for(sighting: matching.Sighting, scanned: Mapping[bytes, ScannedWatch]) -> ScannedWatch | None:
-    """Return the watch by which something is looked for: its own, else one that the same account spends from."""
-    spent = sighting.movement.spent if sighting.side.type is TransactionType.TRANSFER else ()
-    return next((scanned[address] for address in (sighting.side.address, *spent) if address in scanned), None)
+def _occasion(
+    height: int, meant: Sequence[bytes], known: Mapping[bytes, Watch], scanned: Mapping[bytes, ScannedWatch]
+) -> Occasion | None:
+    """Return why something is told that these addresses made; None where none of them is looked for.
+
+    What one of them could have told by its watch alone is told late, and no history, whoever finds it.
+    """
+    looked_for = [scanned[address] for address in meant if address in scanned]
+    if not looked_for:
+        return None
+    reaching = [one.watch for one in looked_for if one.late]
+    reaching += [known[address] for address in meant if address in known and address not in scanned]
+    if any(height >= watch.watched_from for watch in reaching):
+        return Occasion(None, silent=False)
+    first = min(known[address].watched_from for address in meant if address in known)
+    return Occasion(first, silent=not any(one.notify for one in looked_for))
 
 
 def tell_past(past: Past, blocks: Sequence[ScannedBlock], view: ChainView, book: Book, now: datetime) -> list[Fee]:
@@ -141,10 +172,6 @@ def _paid(past: Past, block: ScannedBlock) -> dict[bytes, Fee]:
 
 
 def _newborn(past: Past, found: Found, now: datetime) -> Transaction:
-    """Return the record of something below the cursor: history, or told late where its watch reaches down to it."""
     key = matching.asset_key(found.sighting, past.assets)
     newborn = matching.newborn(found.sighting, past.chain, key, past.asset_ids[key], now)
-    scanned = found.scanned
-    if scanned.late and found.height >= scanned.watch.watched_from:
-        return newborn
-    return replace(newborn, historical_until=scanned.watch.watched_from, silent=not scanned.notify)
+    return replace(newborn, historical_until=found.occasion.historical_until, silent=found.occasion.silent)

@@ -138,9 +138,7 @@ def _transactions(blocks: Sequence[UtxoBlock]) -> list[UtxoTransaction]:
     """Return the transactions of linked blocks. Raises `NodeError` where two of the blocks have the same one."""
     found = {transaction.hash: transaction for block in blocks for transaction in block.transactions}
     if len(found) < sum(len(block.transactions) for block in blocks):
-        message = (
-            f"two of the blocks {blocks[0].ref.height} to {blocks[-1].ref.height} hold one transaction: no chain can"
-        )
+        message = f"two of the blocks {blocks[0].ref.height} to {blocks[-1].ref.height} hold one transaction: no chain can"
         raise NodeError(message)
     return list(found.values())
 

@@ -166,11 +166,9 @@ def fees(  # noqa: PLR0913 - what a block is matched against
 ) -> dict[bytes, Fee]:
     """Return what watched senders paid in a block, by transaction hash, also where nothing else moved.
 
-    ``unpaid`` are entries of an orphaned block: they are paid again even when their sender is watched no more. ``told``
-    are the records that are there already of these transactions, and whose transfer was told owes its fee; only movements
-    of ``assets`` get new ones.
+    ``unpaid`` are entries that no block has (any more): they are paid even when their sender is watched no more. ``told``
+    are the records that are there already of these transactions; only movements of ``assets`` get new ones.
     """
-    owing = {(record.subject.tx_hash, record.subject.address): record.subject.account_id for record in _transfers(told)}
     counted_in = _counted_in(block, caip2, watches, told, assets)
     point = BlockPoint(block.ref.height, block.ref.hash)
     found = {}
@@ -178,10 +176,8 @@ def fees(  # noqa: PLR0913 - what a block is matched against
         if transaction.sender is None:
             continue
         watch = watches.get(transaction.sender)
-        account_id = None if watch is None else watch.account_id
-        if transaction.hash not in unpaid:
-            account_id = owing.get((transaction.hash, transaction.sender), account_id)
-        if account_id is not None or transaction.hash in unpaid:
+        if watch is not None or transaction.hash in unpaid:
+            account_id = None if watch is None else watch.account_id
             found[transaction.hash] = Fee(
                 transaction.hash,
                 transaction.sender,
@@ -191,10 +187,6 @@ def fees(  # noqa: PLR0913 - what a block is matched against
                 counted_in.get(transaction.hash),
             )
     return found
-
-
-def _transfers(told: Collection[Transaction]) -> list[Transaction]:
-    return [record for record in told if record.subject.type is TransactionType.TRANSFER]
 
 
 def _counted_in(
@@ -219,9 +211,9 @@ def _counted_in(
             if (payer in watches and movement.asset in assets) or uid in uids:
                 found.setdefault(tx_hash, uid)
     payers = {transaction.hash: transaction.sender for transaction in block.transactions}
-    for record in sorted(_transfers(told), key=lambda record: record.uid):
+    for record in sorted(told, key=lambda record: record.uid):
         subject = record.subject
-        if payers.get(subject.tx_hash) == subject.address:
+        if subject.type is TransactionType.TRANSFER and payers.get(subject.tx_hash) == subject.address:
             found.setdefault(subject.tx_hash, record.uid)
     return found
 

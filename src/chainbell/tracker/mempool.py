@@ -5,6 +5,7 @@ Nothing here moves what is in a block of our chain: the view was taken while its
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chainbell.domain.block import ScannedBlock
@@ -18,7 +19,7 @@ from chainbell.tracker.inclusion import Known
 from chainbell.tracker.look_up import covered_assets, known_of, movements_of, spending_of, transactions_of
 from chainbell.tracker.observations import Outbid, Sighted, Vanished
 from chainbell.tracker.ownership import look_up_ours
-from chainbell.tracker.ports import ChainCommit, Spending
+from chainbell.tracker.ports import ChainCommit, Fee, Spending
 from chainbell.tracker.spending import Maturities, Ours, interpret
 from chainbell.tracker.transitions import can_be_outbid
 
@@ -34,8 +35,8 @@ async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen aga
     book: Book,
     drop_after: timedelta,
     now: datetime,
-) -> Lacking | None:
-    """Apply a view to the records that it concerns; `Lacking` where more must be read first."""
+) -> Sequence[Fee] | Lacking:
+    """Apply a view to the records that it concerns, and return the fees that it shows; `Lacking` where more must be read."""
     ours = await look_up_ours(commit, view.arrived, now)
     if isinstance(ours, Lacking):
         return ours
@@ -59,7 +60,8 @@ async def observe_view(  # noqa: PLR0913 - what is seen, and what it is seen aga
     if view.loaded:
         await _drop_absent(commit, view, book, generation, drop_after, now)
     await commit.note_shown(view.node, tracked | back)
-    return None
+    owed = matching.fees(scanned, chain.caip2, known.watches, known.unpaid, known.records, known.assets)
+    return [replace(fee, block=None) for fee in owed.values()]
 
 
 def _sight(  # noqa: PLR0913 - one transaction, and what is known of it

@@ -34,7 +34,8 @@ async def look_up_ours(
     if lacking := frozenset(transaction.hash for transaction in matched if _is_unread(transaction, owned)):
         return Lacking(lacking)
     told = await _told(commit, transactions, watches, matched, waiting)
-    return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary, spends.claims))
+    owing = await commit.unpaid_fees(told_before) if told_before else {}
+    return Ours(watches, owned, told, {} if past else await _displaced(commit, ordinary, spends.claims), owing)
 
 
 async def _waiting(

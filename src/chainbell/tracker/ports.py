@@ -38,14 +38,15 @@ class AssetKey:
 
 @dataclass(frozen=True, slots=True)
 class Fee:
-    """What a watched sender paid for one transaction on chain."""
+    """What a watched sender pays for one transaction."""
 
     tx_hash: bytes
     payer: bytes
     account_id: str | None
     """None where the entry is there already and keeps its account."""
     amount: int
-    block: BlockPoint
+    block: BlockPoint | None
+    """None while no block has it: who owes it is decided when it is first seen."""
     counted_in: str | None
     """uid of the one record that shows it as its own; None where nothing else moved."""
 
@@ -93,8 +94,8 @@ class ChainCommit(Protocol):
         """Return every record of these transactions on chain."""
         ...
 
-    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Collection[bytes]:
-        """Return which of these transactions have a fee entry that no block includes."""
+    async def unpaid_fees(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return, of those of these transactions that have a fee entry and no block, who owes it."""
         ...
 
     async def fees_counted(self, tx_hashes: Collection[bytes]) -> Mapping[bytes, str | None]:

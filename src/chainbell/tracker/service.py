@@ -103,11 +103,13 @@ class Tracker:
             if stale := _staleness(standing, fence, view.tip):
                 return stale
             book = Book(self._policy, now)
-            lacking = await observe_view(
+            fees = await observe_view(
                 commit, view, standing.chain, self._assets, self._maturities, book, self._drop_after, now
             )
-            _require_nothing(lacking)
+            if isinstance(fees, Lacking):
+                raise _LacksFactsError(fees)
             await commit.save(book.changed())
+            await commit.save_fees(fees)
             await commit.publish(book.events)
             reached(Checkpoint.MEMPOOL_WRITTEN)
         reached(Checkpoint.MEMPOOL_COMMITTED)
@@ -216,11 +218,6 @@ class Tracker:
         await commit.publish(book.events)
         reached(Checkpoint.EVENTS_WRITTEN)
         return len(book.events)
-
-
-def _require_nothing(lacking: Lacking | None) -> None:
-    if lacking is not None:
-        raise _LacksFactsError(lacking)
 
 
 def _standing_in(transaction: Transaction) -> BlockPoint:

@@ -4,8 +4,9 @@ A transaction names outputs that it spends and outputs that it makes, and no pay
 follows from who owns the outputs on both sides. The movements that come out go the same way as those of any other chain.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chainbell.domain.block import ChainTransaction, Movement
 from chainbell.domain.chain import COIN
@@ -37,6 +38,8 @@ class Ours:
     """Records of these transactions, by txid."""
     displaced: Mapping[bytes, Sequence[Transaction]]
     """Records in no block that cannot be mined any more, by the txid of the one among these that took their inputs."""
+    owing: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Who owes the fee of those of these transactions that had no block yet, by txid, as it was decided at first sight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +112,25 @@ class _Reading:
         self._transaction = transaction
         self._watches = ours.watches
         self._told = told
+        self._owing = ours.owing
         nothing: tuple[None, ...] = (None,) * len(transaction.outpoints)
         self._prevouts = [
             ours.owned.get(spent) or prevout
             for spent, prevout in zip(transaction.outpoints, transaction.prevouts or nothing, strict=True)
         ]
         self._told_owners = {record.subject.address: record.subject.account_id for record in self._told_transfers}
-        scripts = _spendable(transaction, ours.owned)
-        self._spent = [next((script for script in found if self._owner(script)), None) for found in scripts]
-        self._payers: dict[str, bytes] = {}
+        self._spent = [
+            next((script for script in found if self._owner(script)), None) for found in _spendable(transaction, ours.owned)
+        ]
+        spent_by_owner: dict[str, dict[bytes, None]] = defaultdict(dict)
         for script in self._spent:
             if script is not None and (owner := self._owner(script)):
-                self._payers.setdefault(owner, script)
+                spent_by_owner[owner][script] = None
+        self._payers = {owner: next(iter(scripts)) for owner, scripts in spent_by_owner.items()}
+        # Thousands of inputs may meet thousands of outputs: all movements of one owner share one tuple.
+        self._spent_beside: dict[bytes, tuple[bytes, ...]] = {}
+        for scripts in spent_by_owner.values():
+            self._spent_beside |= dict.fromkeys(scripts, tuple(scripts))
 
     @property
     def _told_transfers(self) -> list[Transaction]:
@@ -186,16 +196,19 @@ class _Reading:
 
         A net amount that was told holds its account's share already, whoever owns the other inputs by now.
         """
+        if self._transaction.hash in self._owing:
+            return self._owing[self._transaction.hash]
         told = self._told_transfers
-        owing = [record for record in told if record.subject.position != SPEND or record.fee is not None]
-        if owing:
-            return min(owing, key=_position).subject.address
+        single = min((record for record in told if record.subject.position != SPEND), key=_position, default=None)
+        if single is not None:
+            return single.subject.address
         return None if any(record.amount for record in told) else self._sole_payer
 
     def _movements(self, on_chain: ChainTransaction) -> list[Movement]:
         senders = self._senders()
+        beside = self._spent_beside
         leaving = [
-            Movement(on_chain, COIN, amount, address, recipient, None, position, None, senders, self._spent_with(address))
+            Movement(on_chain, COIN, amount, address, recipient, None, position, None, senders, beside.get(address, ()))
             for address, position, recipient, amount in self._leaving()
         ]
         first = senders[0] if senders else None
@@ -204,10 +217,6 @@ class _Reading:
             for index, script, amount in self._arriving()
         ]
         return leaving + arriving
-
-    def _spent_with(self, address: bytes) -> tuple[bytes, ...]:
-        owner = self._owner(address)
-        return tuple(dict.fromkeys(script for script in self._spent if script is not None and self._owner(script) == owner))
 
     def _senders(self) -> tuple[bytes | None, ...]:
         if self._transaction.making is not Making.ORDINARY:
@@ -219,7 +228,7 @@ class _Reading:
 
     def _is_change(self, script: bytes) -> bool:
         """Tell whether an output stays with who pays: an address of theirs for change, or one that this spends from."""
-        if script in self._spent:
+        if script in self._spent_beside:
             return True
         watch = self._watches.get(script)
         return watch is not None and watch.purpose is Purpose.CHANGE and watch.account_id in self._payers
