@@ -135,7 +135,10 @@ class UtxoMatcher:
 
 
 def _transactions(blocks: Sequence[UtxoBlock]) -> list[UtxoTransaction]:
-    """Return the transactions of linked blocks. Raises `NodeError` where two of the blocks have the same one."""
+    """Return the transactions of linked blocks. Raises `NodeError` where two of the blocks have the same one.
+
+    The two pairs of equal coinbases that Bitcoin's chain does hold (BIP30) lie further apart than any blocks given at once.
+    """
     found = {transaction.hash: transaction for block in blocks for transaction in block.transactions}
     if len(found) < sum(len(block.transactions) for block in blocks):
         message = f"two of the blocks {blocks[0].ref.height} to {blocks[-1].ref.height} hold one transaction: no chain can"
