@@ -1,12 +1,16 @@
 """What waits in a mempool: told, and replaced, on real daemons and a real PostgreSQL."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from chainbell.domain.address import parse_address
+from chainbell.domain.errors import UnavailableError
 from chainbell.domain.following import Outcome, Stale
+from chainbell.domain.transaction import TransactionEvent
 from chainbell.domain.utxo import Lacking, MempoolView
+from chainbell.storage.ledger import LedgerCommit
 from chainbell.storage.watches import WatchStore
 from chainbell.telemetry.clock import now
 from chainbell.tracker.service import Tracker
@@ -343,6 +347,27 @@ async def test_a_grandparent_that_waits_again_takes_its_grandchild_along(bitcoin
 
 
 # Trouble --------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_seen_is_saved_with_its_events_or_not_at_all(
+    bitcoind: Bitcoind, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where events cannot be written, nothing is: seen again, it is told from the beginning."""
+    failures: list[int] = []
+    publish = LedgerCommit.publish
+
+    async def fail_once(self: LedgerCommit, events: Sequence[TransactionEvent]) -> None:
+        if events and not failures:
+            failures.append(len(events))
+            message = "a test has the feed fail"
+            raise UnavailableError(message)
+        await publish(self, events)
+
+    monkeypatch.setattr(LedgerCommit, "publish", fail_once)
+    async with at_home(bitcoind, database_url) as home:
+        txid = await bitcoind.send(await home.watched_address(), COIN)
+        await home.tells(txid, *WAITS)
+    assert failures
 
 
 async def test_a_node_that_cannot_show_its_mempool_stops_nothing(bitcoind: Bitcoind, database_url: str) -> None:
