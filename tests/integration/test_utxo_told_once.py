@@ -1,8 +1,11 @@
 """What was told of a transaction stays told: its senders, its fee, and who it left, whatever becomes of the watches."""
 
+from dataclasses import replace
+
 import pytest
 
 from chainbell.domain.address import parse_address
+from chainbell.domain.following import Committed
 from chainbell.domain.transaction import SPEND
 from chainbell.storage.watches import WatchStore
 from chainbell.telemetry.clock import now
@@ -15,10 +18,13 @@ from tests.utxo_house import (
     abroad,
     at_home,
     caught_up,
+    following_utxo,
     own,
     pay,
     seeded,
+    started,
     told,
+    utxo_house,
 )
 
 PAID_OUT = [("TRANSFER", 0, "SUCCESS", FEE)]
@@ -173,5 +179,30 @@ async def test_a_consolidation_owes_its_fee_when_the_watch_of_any_input_ends(
         await bitcoind.mine(4)
         await caught_up(home)
         assert await told(home, txid) == [("TRANSFER", SPEND, "SUCCESS", FEE)]
+        rows = await home.fetch("select amount, block_height from fees")
+        assert [(int(row["amount"]), row["block_height"] is not None) for row in rows] == [(FEE, True)]
+
+
+async def test_a_mempool_that_shows_what_is_mined_takes_no_fee_out_of_its_block(
+    bitcoind: Bitcoind, database_url: str
+) -> None:
+    """A lagging node behind the same URL may do so; what is in a block stays in it, with all that it cost."""
+    async with utxo_house(bitcoind, database_url) as home:
+        async with following_utxo(home):
+            await started(home)
+            payer = await home.watched_address()
+            await seeded(home)
+            coin = await own(bitcoind, payer)
+            await caught_up(home)
+            txid = await pay(bitcoind, coin, (await abroad(bitcoind), COIN - FEE))
+            await home.tells(txid, "created", "processing", type_="transfer")
+            node = await home.pool.current()
+            lagging = await node.mempool([])
+            await bitcoind.mine(3)
+            await caught_up(home)
+            assert await told(home, txid) == PAID_OUT
+        view = replace(lagging, tip=(await node.tip()).hash)
+        assert await home.tracker().observe(await home.fence(), view, now()) == Committed(0)
+        assert await told(home, txid) == PAID_OUT
         rows = await home.fetch("select amount, block_height from fees")
         assert [(int(row["amount"]), row["block_height"] is not None) for row in rows] == [(FEE, True)]

@@ -10,7 +10,7 @@ from chainbell.domain.chain import BlockRef
 from chainbell.domain.delivery import FeedEvent
 from chainbell.domain.errors import NotFoundError, UnderivedError
 from chainbell.domain.history import ScannedWatch
-from chainbell.domain.transaction import BlockPoint, Origin, Transaction, TransactionEvent
+from chainbell.domain.transaction import Origin, Transaction, TransactionEvent
 from chainbell.domain.utxo import Prevout
 from chainbell.domain.watch import Watch
 from chainbell.storage import spending
@@ -66,6 +66,12 @@ insert into fees (chain, tx_hash, payer, account_id, amount, block_height, block
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (chain, tx_hash) do update set amount = excluded.amount, block_height = excluded.block_height,
     block_hash = excluded.block_hash, counted_in = excluded.counted_in
+"""
+
+# What a block has already is not taken out of it by a node that shows it in its mempool still.
+_OWE = """
+insert into fees (chain, tx_hash, payer, account_id, amount, counted_in) values ($1, $2, $3, $4, $5, $6)
+on conflict (chain, tx_hash) do nothing
 """
 
 _PAY_AGAIN = """
@@ -243,12 +249,22 @@ class LedgerCommit:
     async def save_fees(self, fees: Sequence[Fee]) -> None:
         """Write fee entries: new ones of watched senders, and known ones that a block includes."""
         ordered = sorted(fees, key=lambda fee: fee.tx_hash)
-        new = [
-            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, *_place(f.block), f.counted_in)
+        owed = [
+            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, f.counted_in)
             for f in ordered
-            if f.account_id is not None
+            if f.block is None and f.account_id is not None
         ]
-        again = [(self._chain, f.tx_hash, f.amount, *_place(f.block), f.counted_in) for f in ordered if f.account_id is None]
+        new = [
+            (self._chain, f.tx_hash, f.payer, f.account_id, f.amount, f.block.height, f.block.hash, f.counted_in)
+            for f in ordered
+            if f.block is not None and f.account_id is not None
+        ]
+        again = [
+            (self._chain, f.tx_hash, f.amount, f.block.height, f.block.hash, f.counted_in)
+            for f in ordered
+            if f.block is not None and f.account_id is None
+        ]
+        await self._connection.executemany(_OWE, owed)
         await self._connection.executemany(_PAY, new)
         await self._connection.executemany(_PAY_AGAIN, again)
 
@@ -303,10 +319,6 @@ class LedgerCommit:
 
     async def _move_cursor(self, to: BlockRef, now: datetime) -> None:
         await self._connection.execute(_MOVE_CURSOR, self._chain, to.height, to.hash, to.parent_hash, now)
-
-
-def _place(block: BlockPoint | None) -> tuple[int | None, bytes | None]:
-    return (None, None) if block is None else (block.height, block.hash)
 
 
 class LedgerStore:
